@@ -1,0 +1,1 @@
+"""The OCI specifications as pure values: nothing here does I/O."""
