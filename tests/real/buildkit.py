@@ -1,0 +1,100 @@
+"""A real BuildKit: `buildkitd` with its own runc worker, and `buildx` in front of it. Needs root. Facts: README.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .servers import server
+from .tools import debian, pinned
+
+# Registries on loopback addresses need no entry: BuildKit speaks plain HTTP to 127.0.0.1:PORT by itself.
+CONFIGURATION = """\
+root = "{root}"
+
+[grpc]
+  address = ["{address}"]
+
+[worker.oci]
+  enabled = true
+  binary = "{runc}"
+  snapshotter = "overlayfs"
+  networkMode = "host"
+  gc = false
+
+[worker.containerd]
+  enabled = false
+"""
+
+
+class BuildFailed(Exception):
+    """`buildx` ended with another code than 0, or not in time. The message has what it wrote."""
+
+
+@contextmanager
+def buildkitd(directory: Path) -> Iterator[str]:
+    """Yields the address, `unix://…`. Data and log stay in `directory`; the data is deleted at the end, it is large."""
+    if os.geteuid() != 0:
+        raise RuntimeError("buildkitd needs root here: run these tests as root, or deselect them with -m 'not real'")
+    directory.mkdir(parents=True, exist_ok=True)
+    root = directory / "data"
+    with tempfile.TemporaryDirectory(prefix="buildkitd-") as short:  # a socket's path has at most 107 bytes
+        address = f"unix://{short}/socket"
+        configuration = directory / "buildkitd.toml"
+        configuration.write_text(CONFIGURATION.format(root=root, address=address, runc=debian("runc")))
+        buildctl = pinned("buildctl")
+
+        def ready() -> bool:
+            question = [buildctl, "--addr", address, "debug", "workers"]
+            return subprocess.run(question, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+        command = [pinned("buildkitd"), "--config", configuration]
+        try:
+            with server(command, log=directory / "buildkitd.log", ready=ready, within=60.0):
+                yield address
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Buildx:
+    """`buildx` with one remote builder, and with a configuration directory of its own."""
+
+    home: Path
+    builder: str = "shipgraph-test"
+
+    @classmethod
+    def at(cls, address: str, home: Path) -> Buildx:
+        home.mkdir(parents=True, exist_ok=True)
+        buildx = cls(home)
+        buildx.run("create", "--driver", "remote", "--name", buildx.builder, address)
+        return buildx
+
+    def build(self, *arguments: str, timeout: float = 600.0) -> str:
+        """Returns the plain log of the build."""
+        return self.run("build", "--builder", self.builder, "--progress", "plain", *arguments, timeout=timeout)
+
+    def run(self, *arguments: str, timeout: float = 60.0) -> str:
+        command = [str(pinned("buildx")), *arguments]
+        environment = {**os.environ, "HOME": str(self.home), "DOCKER_CONFIG": str(self.home / "docker")}
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout,
+                env=environment,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise BuildFailed(f"{' '.join(command)}: not done after {timeout:.0f} s\n{late.output}") from late
+        if done.returncode != 0:
+            raise BuildFailed(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}")
+        return done.stdout
