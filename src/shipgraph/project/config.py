@@ -1,0 +1,393 @@
+"""What ``shipgraph.toml`` may say: one struct for each table, and the JSON Schema's source.
+
+These are the words of the file, before anything is derived or compared; ``spec`` holds the checked values that the rest
+of the program speaks. A key belongs here only if some code honours it. Tables to come have their place beside these:
+``[[images.KEY.tests]]`` (image tests), ``channels.NAME.signer`` (signer rules), ``[retention]``, ``[gate]``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+FILE_NAME: Final = "shipgraph.toml"
+
+
+def _text(
+    description: str, *, pattern: str | None = None, allowed: str = "", longest: int | None = None, example: str = ""
+) -> Meta:
+    """What the schema, the documentation and an error message say about a string."""
+    return Meta(
+        description=description,
+        pattern=pattern,
+        min_length=1,
+        max_length=longest,
+        examples=[example] if example else None,
+        extra={"allowed": allowed} if allowed else None,
+    )
+
+
+NAME_PATTERN: Final = "^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$"
+KEY_PATTERN: Final = "^[a-z0-9]+(?:[_-]+[a-z0-9]+)*$"
+ARGUMENT_PATTERN: Final = "^[A-Za-z_][A-Za-z0-9_]*$"
+SECRET_PATTERN: Final = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"  # noqa: S105 (the form of an id, not a secret)
+PLATFORM_PATTERN: Final = "^[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9.]+)?$"
+DURATION_PATTERN: Final = "^[1-9][0-9]{0,5}[smhdw]$"
+MEDIA_TYPE_PATTERN: Final = "^application/[a-z0-9][a-z0-9.+_-]{0,120}$"
+SOURCE_PATTERN: Final = "^https://[^/?#@\\s]+/[^?#@\\s]+$"
+RULE_PATTERN: Final = "^(?:push:[^\\s:]+|tag:[^\\s:*]*\\*|schedule:[^\\n]+|dispatch)$"
+
+NAME_ALLOWED: Final = "lower-case letters and digits, with . _ or - between them"
+KEY_ALLOWED: Final = "lower-case letters and digits, with _ or - between them"
+ARGUMENT_ALLOWED: Final = "letters, digits and _, not a digit first"
+SECRET_ALLOWED: Final = "letters, digits, . _ and -"  # noqa: S105
+DURATION_ALLOWED: Final = 'a whole number and a unit of s, m, h, d or w, like "14d"'
+RULE_ALLOWED: Final = '"push:BRANCH", "schedule:CRON", "tag:PREFIX*" or "dispatch"'
+
+PlatformText = Annotated[
+    str,
+    _text(
+        "A platform as os/arch[/variant].", pattern=PLATFORM_PATTERN, allowed="os/arch[/variant]", example="linux/amd64"
+    ),
+]
+RuleText = Annotated[
+    str,
+    _text("What starts a release to the channel.", pattern=RULE_PATTERN, allowed=RULE_ALLOWED, example="push:main"),
+]
+SecretId = Annotated[
+    str, _text("The id of a build secret.", pattern=SECRET_PATTERN, allowed=SECRET_ALLOWED, longest=64, example="npmrc")
+]
+ArgumentName = Annotated[
+    str, _text("The name of a build argument.", pattern=ARGUMENT_PATTERN, allowed=ARGUMENT_ALLOWED, longest=128)
+]
+ImageKey = Annotated[
+    str, _text("The image's key in this file.", pattern=KEY_PATTERN, allowed=KEY_ALLOWED, longest=64, example="base")
+]
+ChannelName = Annotated[
+    str,
+    _text(
+        "The channel's name: the moving tag of every image.",
+        pattern="^[a-z][a-z0-9._-]*$",
+        allowed="lower-case letters, digits, . _ and -, a letter first, at most 40 characters",
+        longest=40,
+        example="dev",
+    ),
+]
+EvidenceKind = Literal["gate", "test", "provenance"]
+Seconds = Annotated[float, Meta(ge=0, le=3600)]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """What all tables share: unknown keys are refused, names are written with hyphens."""
+
+
+class ProjectTable(_Table, frozen=True, kw_only=True):
+    """Who the project is and where its release goes."""
+
+    name: Annotated[
+        str,
+        _text(
+            "The project's name; repositories, media types and file names are derived from it.",
+            pattern=NAME_PATTERN,
+            allowed=NAME_ALLOWED,
+            longest=64,
+            example="containai",
+        ),
+    ]
+    platforms: Annotated[
+        tuple[PlatformText, ...],
+        Meta(description="The platforms every image is built for, unless it says otherwise.", min_length=1),
+    ]
+    description: (
+        Annotated[str, _text("One sentence about the project, for the images' labels.", longest=512)] | None
+    ) = None
+    licenses: (
+        Annotated[str, _text("The images' licences as an SPDX expression.", longest=256, example="Apache-2.0")] | None
+    ) = None
+    source: (
+        Annotated[
+            str,
+            _text(
+                "The https address of the source repository; by default the running repository's, or the git remote's.",
+                pattern=SOURCE_PATTERN,
+                allowed="https://HOST/PATH without credentials, query or fragment",
+                longest=512,
+                example="https://github.com/acme/containai",
+            ),
+        ]
+        | None
+    ) = None
+    registry: Annotated[
+        str, _text("The registry's HOST or HOST:PORT.", allowed="HOST or HOST:PORT, without a scheme", longest=255)
+    ] = "ghcr.io"
+    namespace: (
+        Annotated[
+            str,
+            _text(
+                "What stands between host and repository; by default the source repository's owner, lower case.",
+                allowed="lower-case letters and digits, with . _ or - between them, parts split by /",
+                longest=128,
+                example="acme",
+            ),
+        ]
+        | None
+    ) = None
+    default_branch: Annotated[str, _text("The branch that `dev` follows where no channels are given.", longest=200)] = (
+        "main"
+    )
+
+
+class ImageTable(_Table, frozen=True, kw_only=True):
+    """One image: a node of the graph. Exactly one of `base` and `parent` is given."""
+
+    context: Annotated[
+        str,
+        _text("The build context: a folder, relative to this file.", longest=512, example="docker/base"),
+    ]
+    dockerfile: (
+        Annotated[str, _text("The Dockerfile, relative to this file; by default CONTEXT/Dockerfile.", longest=512)]
+        | None
+    ) = None
+    base: (
+        Annotated[
+            str,
+            _text(
+                "The external image it is built from, given to the build as BASE_IMAGE: a reference, `mmdebstrap:SUITE`"
+                " with `?variant=` and `&include=`, or `scratch`.",
+                longest=1024,
+                example="debian:bookworm-slim",
+            ),
+        ]
+        | None
+    ) = None
+    parent: (
+        Annotated[
+            str,
+            _text(
+                "The key of the image it is built from, given to the build as BASE_IMAGE by digest.",
+                pattern=KEY_PATTERN,
+                allowed=KEY_ALLOWED,
+                longest=64,
+                example="base",
+            ),
+        ]
+        | None
+    ) = None
+    repository: (
+        Annotated[
+            str,
+            _text(
+                "The image's repository, below the namespace; by default the key, with the project's name before it.",
+                allowed="lower-case letters, digits, and single . _ - between them, parts split by /",
+                longest=128,
+            ),
+        ]
+        | None
+    ) = None
+    args: Annotated[
+        dict[ArgumentName, str],
+        Meta(description="Build arguments. BASE_IMAGE and SOURCE_DATE_EPOCH are set by shipgraph."),
+    ] = {}
+    secrets: Annotated[
+        tuple[SecretId, ...],
+        Meta(description="Ids of the secrets that the build may mount; values are given on the machine, never here."),
+    ] = ()
+    platforms: (
+        Annotated[tuple[PlatformText, ...], Meta(description="Only these of the project's platforms.", min_length=1)]
+        | None
+    ) = None
+    cache_scope: (
+        Annotated[
+            str,
+            _text(
+                "The name of the image's build cache; by default `runtime-KEY`.",
+                pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+                allowed="letters, digits, . _ and -",
+                longest=100,
+            ),
+        ]
+        | None
+    ) = None
+    max_age: (
+        Annotated[
+            str,
+            _text(
+                "After this time the image is rebuilt even if nothing changed.",
+                pattern=DURATION_PATTERN,
+                allowed=DURATION_ALLOWED,
+                example="14d",
+            ),
+        ]
+        | None
+    ) = None
+    timeout: (
+        Annotated[
+            str,
+            _text(
+                "The longest a build of one platform may take.",
+                pattern=DURATION_PATTERN,
+                allowed=DURATION_ALLOWED,
+                example="45m",
+            ),
+        ]
+        | None
+    ) = None
+    description: Annotated[str, _text("One sentence about the image, for its labels.", longest=512)] | None = None
+    labels: Annotated[dict[str, str], Meta(description="More labels of the image.")] = {}
+
+
+class FileMapping(_Table, frozen=True, kw_only=True):
+    """Files of the payload that go into a folder of their own."""
+
+    from_: Annotated[
+        str, _text("A pattern of files, relative to this file.", longest=512, example="docker/profiles/*")
+    ] = msgspec.field(name="from")
+    to: Annotated[str, _text("The folder in the payload.", longest=512, example="profiles")]
+
+
+class PayloadTable(_Table, frozen=True, kw_only=True):
+    """The payload: files that are shipped beside the images, as one archive."""
+
+    files: Annotated[
+        tuple[Annotated[str, _text("A pattern of files, relative to this file.", longest=512)] | FileMapping, ...],
+        Meta(
+            description="Patterns of files. A pattern's leading folder without wildcards is stripped: `payload/**` puts"
+            " what is in `payload` at the archive's root.",
+            min_length=1,
+        ),
+    ]
+    repository: Annotated[str, _text("The payload's repository; by default NAME-payload.", longest=128)] | None = None
+    artifact_type: (
+        Annotated[
+            str,
+            _text(
+                "The artifact's type; by default application/vnd.NAME.payload.v1.",
+                pattern=MEDIA_TYPE_PATTERN,
+                allowed="application/…",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class MetadataTable(_Table, frozen=True, kw_only=True):
+    """The channels' metadata: what a consumer reads to find a release."""
+
+    repository: Annotated[str, _text("The metadata's repository; by default NAME-metadata.", longest=128)] | None = None
+    artifact_type: (
+        Annotated[
+            str,
+            _text(
+                "The artifact's type; by default application/vnd.NAME.metadata.v1+json.",
+                pattern=MEDIA_TYPE_PATTERN,
+                allowed="application/…",
+            ),
+        ]
+        | None
+    ) = None
+    expires_after: Annotated[
+        str,
+        _text(
+            "How long a channel's metadata is valid unless refreshed.",
+            pattern=DURATION_PATTERN,
+            allowed=DURATION_ALLOWED,
+            example="30d",
+        ),
+    ] = "30d"
+
+
+class ChannelTable(_Table, frozen=True, kw_only=True):
+    """One channel, and what starts a release to it."""
+
+    # Only the array's elements have their pattern here: msgspec 0.22 corrupts memory on a union of a string with a
+    # pattern and an array. `channels.parse_rule` checks both, and `schema` adds the pattern.
+    on: Annotated[
+        Annotated[str, Meta(min_length=1)] | Annotated[tuple[RuleText, ...], Meta(min_length=1)],
+        Meta(description="The rule or rules that start a release to the channel: " + RULE_ALLOWED + "."),
+    ]
+    pinned: (
+        Annotated[
+            bool,
+            Meta(
+                description="Whether every external base must be pinned by digest; by default true for a channel with a"
+                " tag rule, false for others."
+            ),
+        ]
+        | None
+    ) = None
+
+
+class EvidenceTable(_Table, frozen=True, kw_only=True):
+    """What must be proven about every image before tags move."""
+
+    require: Annotated[
+        tuple[EvidenceKind, ...],
+        Meta(description="The kinds of evidence without which a release is refused; by default all of them."),
+    ] = ("gate", "test", "provenance")
+
+
+class BuildTable(_Table, frozen=True, kw_only=True):
+    """How images are built."""
+
+    builder: Annotated[
+        Literal["auto", "buildx", "buildah"],
+        Meta(description="The builder; `auto` takes docker buildx if it is there, else buildah."),
+    ] = "auto"
+    jobs: (
+        Annotated[
+            int,
+            Meta(description="How many builds run at the same time; by default as many as processors.", ge=1, le=256),
+        ]
+        | None
+    ) = None
+    cache: Annotated[
+        Literal["local", "registry", "none"],
+        Meta(description="Where the builders' layers are cached; by default local."),
+    ] = "local"
+
+
+class TransactionTable(_Table, frozen=True, kw_only=True):
+    """What to assume of the registry while tags move; the defaults fit GHCR and ordinary registries."""
+
+    lag: (
+        Annotated[Seconds, Meta(description="Seconds for which a read may still show the value before the last write.")]
+        | None
+    ) = None
+    gap: Annotated[Seconds, Meta(description="The longest time, in seconds, a claim's write may take.")] | None = None
+    settle: (
+        Annotated[Seconds, Meta(description="Seconds to wait before a claim is read back; more than 2 lag + gap.")]
+        | None
+    ) = None
+    margin: (
+        Annotated[Seconds, Meta(description="Seconds after which a write that timed out can't land any more.")] | None
+    ) = None
+    concurrency: (
+        Annotated[int, Meta(description="How many tags are written at the same time.", ge=1, le=256)] | None
+    ) = None
+
+
+class ProjectFile(_Table, frozen=True, kw_only=True):
+    """A project that shipgraph ships: a graph of container images, a payload and channel metadata, as one release."""
+
+    project: ProjectTable
+    images: Annotated[
+        dict[ImageKey, ImageTable], Meta(description="The images, by key: the nodes of the build graph.", min_length=1)
+    ]
+    payload: PayloadTable | None = None
+    metadata: MetadataTable = MetadataTable()
+    channels: (
+        Annotated[
+            dict[ChannelName, ChannelTable],
+            Meta(
+                description="The channels; by default `dev` on a push to the default branch, `nightly` daily at 06:00"
+                " UTC, and `prod` on a tag `v*`.",
+                min_length=1,
+            ),
+        ]
+        | None
+    ) = None
+    evidence: EvidenceTable = EvidenceTable()
+    build: BuildTable = BuildTable()
+    transaction: TransactionTable = TransactionTable()
