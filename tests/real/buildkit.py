@@ -6,13 +6,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .servers import server
 from .tools import debian, pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 # Registries on loopback addresses need no entry: BuildKit speaks plain HTTP to 127.0.0.1:PORT by itself.
 CONFIGURATION = """\
@@ -51,10 +54,10 @@ def buildkitd(directory: Path) -> Iterator[str]:
         buildctl = pinned("buildctl")
 
         def ready() -> bool:
-            question = [buildctl, "--addr", address, "debug", "workers"]
+            question = [str(buildctl), "--addr", address, "debug", "workers"]
             return subprocess.run(question, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
-        command = [pinned("buildkitd"), "--config", configuration]
+        command = [str(pinned("buildkitd")), "--config", str(configuration)]
         try:
             with server(command, log=directory / "buildkitd.log", ready=ready, within=60.0):
                 yield address

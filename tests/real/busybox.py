@@ -15,21 +15,23 @@ import lzma
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .tools import cache, debian
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SUITE = "deb http://deb.debian.org/debian bookworm main"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-APPLETS = (
-    "[ ash awk basename cat chmod chown cmp cp cut date dd df dirname du echo env expr false find grep gunzip gzip head "
-    "hostname httpd id install kill ln ls md5sum mkdir mktemp mount mv nc nproc od printf ps pwd readlink realpath rm "
-    "rmdir sed seq sh sha256sum sleep sort stat sync tail tar tee test time timeout touch tr true tty umount uname uniq "
-    "unzip vi wc wget which whoami xargs yes"
-).split()
+APPLETS = """
+[ ash awk basename cat chmod chown cmp cp cut date dd df dirname du echo env expr false find grep gunzip gzip
+head hostname httpd id install kill ln ls md5sum mkdir mktemp mount mv nc nproc od printf ps pwd readlink
+realpath rm rmdir sed seq sh sha256sum sleep sort stat sync tail tar tee test time timeout touch tr true tty
+umount uname uniq unzip vi wc wget which whoami xargs yes
+"""
 CREATED = "1970-01-01T00:00:00Z"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -136,7 +138,8 @@ def _fetch(architecture: str) -> bytes:
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
         }
-        apt = [debian("apt-get"), "-qq", *(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))]
+        options = (word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
+        apt = [str(debian("apt-get")), "-qq", *options]
         for command in (["update"], ["download", f"busybox-static:{architecture}"]):
             done = subprocess.run([*apt, *command], cwd=home, stderr=subprocess.PIPE, text=True, timeout=300)
             if done.returncode != 0:
@@ -176,7 +179,7 @@ def _root(program: bytes) -> bytes:
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(content), 0o755 if path.startswith("bin/") else 0o644
             archive.addfile(entry, io.BytesIO(content))
-        for applet in APPLETS:
+        for applet in APPLETS.split():
             entry = tarfile.TarInfo(f"bin/{applet}")
             entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, "busybox", 0o777
             archive.addfile(entry)

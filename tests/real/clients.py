@@ -5,15 +5,20 @@ None of them sees the credentials or the configuration of whoever runs the tests
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import re
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .tools import debian, pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 LOOPBACK = re.compile(r"127\.0\.0\.1:\d+")
 
@@ -63,12 +68,13 @@ def _run(command: Sequence[str | Path], timeout: float) -> str:
 
 @functools.cache
 def _environment() -> dict[str, str]:
-    home = _empty_home().name
     secrets = ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "REGCTL_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")
     kept = {name: value for name, value in os.environ.items() if name not in secrets}
-    return kept | {"HOME": home, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    return kept | {"HOME": _empty_home(), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 @functools.cache
-def _empty_home() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="shipgraph-home-")  # removed when the interpreter ends
+def _empty_home() -> str:
+    home = tempfile.mkdtemp(prefix="shipgraph-home-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home

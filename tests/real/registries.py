@@ -1,19 +1,21 @@
 """Two real registries, plain HTTP on a free loopback port, with deletion switched on.
 
-They differ where it hurts: `docker_registry` (2.8) has no referrers API and does not paginate, `distribution_v3` has
-neither of these limits. README.md says what is known.
+Neither has the referrers API; they differ in much else. README.md has the table.
 """
 
 from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .servers import free_port, server
 from .tools import debian, pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @contextmanager

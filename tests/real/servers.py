@@ -6,10 +6,16 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from .tools import debian
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
@@ -34,7 +40,10 @@ def server(
     within: float = 30.0,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` while the block runs. `ready` is asked until it is true; its errors of kind OSError mean no."""
+    """Run `command` while the block runs. `ready` is asked until it is true; OSError from it means no."""
+    if threading.current_thread() is threading.main_thread():
+        # The kernel stops the server even if this process is killed. (It watches the thread, hence the condition.)
+        command = [debian("setpriv"), "--pdeathsig", "TERM", "--", *command]
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -56,11 +65,9 @@ def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], within: 
     while True:
         if process.poll() is not None:
             raise ServerFailed(f"{_what(process)} ended with {process.returncode}\n{_tail(log)}")
-        try:
+        with suppress(OSError):
             if ready():
                 return
-        except OSError:
-            pass
         if time.monotonic() > deadline:
             raise ServerFailed(f"{_what(process)} did not answer within {within:.0f} s\n{_tail(log)}")
         time.sleep(0.02)
@@ -68,19 +75,15 @@ def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], within: 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # itself if it still runs, and children it left behind
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
 def _what(process: subprocess.Popen[bytes]) -> str:
-    return " ".join(str(argument) for argument in process.args) if isinstance(process.args, list) else str(process.args)
+    return f"`{' '.join(str(word) for word in process.args)}`" if isinstance(process.args, list) else str(process.args)
 
 
 def _tail(log: Path, lines: int = 20) -> str:
