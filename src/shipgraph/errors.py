@@ -31,6 +31,7 @@
     ├── ProcessFailed                 a program ended with an error or was stopped
     ├── GitError                      git could not answer
     └── TransactionUnfinished         moving tags are half-way: `shipgraph resume`
+        └── TransactionRefused        … and the registry said no, so somebody has to mend that first
 
 What the user reads is ``str(error)``: what, and why; then ``error.hint``: what to do next. The exit code of each is
 the command line's business (``cli/exit_codes.py``), not the error's.
@@ -229,3 +230,9 @@ class TransactionUnfinished(ShipgraphError):
     """The transaction stopped half-way and is left open in the journal for the next command."""
 
     hint = "run `shipgraph resume`"
+
+
+class TransactionRefused(TransactionUnfinished):
+    """The transaction is left open because the registry definitely refused a request that it needs."""
+
+    hint = "give the credentials the right that is missing, then run `shipgraph resume`"

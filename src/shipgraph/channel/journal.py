@@ -1,0 +1,162 @@
+"""The journal: one tag for a whole project that says which transaction is open, and where each channel stands.
+
+Every PUT of the journal is an entry of its own with the next ``number``; ``previous`` is the digest of the one before;
+docs/transaction.md describes the protocol.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from shipgraph.records.document import Document, build_document, decode
+
+JOURNAL_TYPE: Final = "application/vnd.shipgraph.journal.v1+json"
+JOURNAL: Final = "journal"
+"""The journal's tag in the metadata repository."""
+
+HISTORY: Final = 20
+"""How many releases ``heads`` remembers for each channel."""
+
+
+class State(StrEnum):
+    """What an entry says about its transaction."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    ABORTED = "aborted"
+
+
+class Kind(StrEnum):
+    """What a transaction is for."""
+
+    RELEASE = "release"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    REFRESH = "refresh"
+    REPAIR = "repair"
+    PRUNE = "prune"
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who opened a transaction. The nonce alone is compared."""
+
+    run: str
+    attempt: int
+    nonce: str
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """One tag's way: from ``before`` (a digest, or None where the tag does not exist) to ``after``."""
+
+    repository: str
+    tag: str
+    before: str | None
+    after: str
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a release stands in its channel's order: by commit and revision, or by version where that is SemVer."""
+
+    commit: str
+    revision: int
+    version: str
+
+
+class HeadRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that a channel has had: enough to return to it, or to keep it."""
+
+    immutable_tag: str
+    version: str
+    commit: str
+    revision: int
+    serial: int
+    metadata: str
+    settled_at: str
+
+
+class ChannelHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where one channel stands.
+
+    ``serial`` is the highest that was ever taken, burned ones included; ``high_water`` the highest release that ever
+    settled; ``releases`` holds the newest first; ``hold`` is the reason why releases are refused, if they are.
+    """
+
+    serial: int
+    high_water: Mark | None = None
+    releases: tuple[HeadRelease, ...] = ()
+    hold: str = ""
+
+
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry. ``opened_at`` is in seconds since the epoch by the registry's clock, ``lease_s`` in seconds."""
+
+    number: int
+    id: str
+    project: str
+    owner: Owner
+    opened_at: float
+    lease_s: float
+    state: State
+    kind: Kind
+    channel: str
+    serial: int
+    release: HeadRelease | None
+    moves: tuple[Move, ...]
+    heads: dict[str, ChannelHead]
+    previous: str | None
+    reason: str = ""
+
+    def head(self, channel: str) -> ChannelHead:
+        """The channel's head; a channel never seen before stands at serial 0."""
+        return self.heads.get(channel, ChannelHead(serial=0))
+
+
+def entry_tag(number: int) -> str:
+    """The immutable tag of an entry."""
+    return f"journal-{number}"
+
+
+def encode_entry(entry: JournalEntry) -> Document:
+    """The entry's artifact."""
+    return build_document(JOURNAL_TYPE, entry, title="journal.json")
+
+
+def decode_entry(content: bytes, *, where: str) -> JournalEntry:
+    """Read an entry.
+
+    Raises:
+        MalformedDocument: it isn't one.
+    """
+    return decode(content, JournalEntry, where=where)
+
+
+def settle_heads(entry: JournalEntry, *, settled_at: str, advance: bool) -> dict[str, ChannelHead]:
+    """The heads after an entry has been settled.
+
+    ``advance``: the channel itself moved to ``entry.release`` (a lower ``v*`` release moves only its own tags).
+    """
+    head = entry.head(entry.channel)
+    serial = max(head.serial, entry.serial)
+    if not advance or entry.release is None:
+        return {**entry.heads, entry.channel: msgspec.structs.replace(head, serial=serial)}
+    release = msgspec.structs.replace(entry.release, settled_at=settled_at)
+    mark = Mark(commit=release.commit, revision=release.revision, version=release.version)
+    forward = entry.kind in {Kind.RELEASE, Kind.PROMOTE}
+    return {
+        **entry.heads,
+        entry.channel: ChannelHead(
+            serial=serial,
+            high_water=mark if forward or head.high_water is None else head.high_water,
+            releases=(release, *head.releases)[:HISTORY],
+            hold=head.hold,
+        ),
+    }
+
+
+def burn_serial(entry: JournalEntry) -> dict[str, ChannelHead]:
+    """The heads after an entry has been aborted: nothing but its serial is used up."""
+    head = entry.head(entry.channel)
+    return {**entry.heads, entry.channel: msgspec.structs.replace(head, serial=max(head.serial, entry.serial))}

@@ -1,0 +1,195 @@
+"""What the transaction's rules ask of the world, and what the world answers: values, no I/O.
+
+The rules (``protocol``) are generators that yield an action and are sent its answer; the driver carries actions out. A
+read that fails is answered with ``Unreadable``, never with an exception, so that the rules decide what it means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from shipgraph.store.protocols import ANY, Expect
+
+if TYPE_CHECKING:
+    from shipgraph.channel.journal import JournalEntry, Mark
+    from shipgraph.errors import ShipgraphError
+    from shipgraph.oci.digest import Digest
+    from shipgraph.records.document import Document
+
+
+# --- questions ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadJournal:
+    """Read the journal's tag and its entry → ``JournalSeen`` or ``Unreadable``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTags:
+    """Read tags, all at once → a tuple of ``Digest | None | Unreadable`` in the same order."""
+
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckDigests:
+    """Ask for manifests by digest, all at once → a tuple of ``bool | Unreadable`` in the same order."""
+
+    digests: tuple[tuple[str, Digest], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """How our release stands to a mark in the channel's order → ``Standing``."""
+
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Both clocks → ``Times``, or ``Unreadable`` where the registry does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTime:
+    """This machine's monotonic clock → seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Whether the user asked to stop → ``bool``."""
+
+
+# --- deeds ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MakeMetadata:
+    """Make, sign and push (by digest) the channel's metadata → its ``Digest``; errors go straight to the caller."""
+
+    serial: int
+    at: float
+    moving_tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Store documents of the metadata repository by digest → ``None`` or ``Unreadable``."""
+
+    documents: tuple[Document, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """PUT the bytes of ``digest`` under a tag; ``expect`` is honoured where the registry can."""
+
+    repository: str
+    tag: str
+    digest: Digest
+    expect: Expect = ANY
+
+
+@dataclass(frozen=True, slots=True)
+class PutTags:
+    """Send each PUT a single time, as many at a time as the registry bears → a tuple of ``PutAnswer``.
+
+    No PUT is sent once ``deadline`` (by ``LocalTime``) has passed.
+    """
+
+    puts: tuple[Put, ...]
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait → ``None``; ``why`` is told to the user."""
+
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Several actions at once → a tuple of their answers."""
+
+    actions: tuple[ReadTags | CheckDigests, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Tell the user → ``None``."""
+
+    text: str
+    warning: bool = False
+
+
+Action: TypeAlias = (
+    ReadJournal
+    | ReadTags
+    | CheckDigests
+    | Compare
+    | Now
+    | LocalTime
+    | StopAsked
+    | MakeMetadata
+    | Push
+    | PutTags
+    | Sleep
+    | Together
+    | Say
+)
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """No certain answer: the thing may be there or not."""
+
+    error: ShipgraphError
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSeen:
+    """The journal as it was read; both None where there is none for certain."""
+
+    digest: Digest | None
+    entry: JournalEntry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The registry's clock (seconds since the epoch) and this machine's monotonic one before the question was sent."""
+
+    registry: float
+    local: float
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The registry confirmed the PUT with the right digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A definite refusal: nothing changed."""
+
+    error: ShipgraphError
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The PUT may have landed, or may still land within ``margin``."""
+
+    error: ShipgraphError
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The deadline had passed."""
+
+
+PutAnswer: TypeAlias = Landed | Declined | Unknown | NotSent
