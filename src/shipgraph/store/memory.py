@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shipgraph.errors import NotFound, Rejected, TagMoved
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
+from shipgraph.oci.media_types import INDEXES, MANIFESTS
 from shipgraph.store.content import checked, from_bytes
 from shipgraph.store.protocols import ANY
 
@@ -88,12 +89,17 @@ class MemoryStore:
     async def push_manifest(self, repository: str, manifest: ImageManifest | ImageIndex) -> None:
         """See ``Pusher``."""
         if isinstance(manifest, ImageIndex):
-            missing = [str(d.digest) for d in manifest.manifests if (repository, d.digest) not in self._manifests]
+            missing = [str(d.digest) for d in manifest.manifests if not self._has_child(repository, d)]
         else:
             missing = [str(d.digest) for d in manifest.blobs if (repository, d.digest) not in self._blobs]
         if missing:
             raise Rejected(f"manifest {repository}@{manifest.digest} refers to missing {', '.join(missing)}")
         self._manifests[repository, manifest.digest] = manifest
+
+    def _has_child(self, repository: str, child: Descriptor) -> bool:
+        if child.media_type in INDEXES | MANIFESTS:
+            return (repository, child.digest) in self._manifests
+        return (repository, child.digest) in self._blobs  # BuildKit's cache is an index over layers
 
     async def tag(
         self,

@@ -1,0 +1,1 @@
+"""Stores around stores: each adds one habit and speaks the same protocols."""
