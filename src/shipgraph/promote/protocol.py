@@ -191,6 +191,41 @@ def adopt(entry: JournalSeen, repository: str, owner: Owner, timing: Timing) -> 
     return State.SETTLED
 
 
+def adopt_open(repository: str, project: str, owner: Owner, timing: Timing) -> Steps[State | None]:
+    """`resume`: end the open transaction, whoever's it is, once its owner is dead; None if none is open.
+
+    Raises:
+        ForeignJournal, TransactionUnfinished, RegistryError
+    """
+    while True:
+        seen = yield from read_journal()
+        if seen.entry is None or seen.entry.state is not State.OPEN:
+            return None
+        _check_owner(seen.entry, repository, project)
+        alive_for = yield from _alive_for(seen.entry, timing)
+        if alive_for > 0:
+            why = f"transaction {seen.entry.id} of {seen.entry.owner.run} may live for another {alive_for:.0f} s"
+            yield from sleep(min(POLL, alive_for + 1), why)
+            continue
+        state = yield from adopt(seen, repository, owner, timing)
+        if state is not None:
+            return state
+
+
+def _check_owner(entry: JournalEntry, repository: str, project: str) -> None:
+    if entry.project != project:
+        raise ForeignJournal(
+            f"the journal in {repository} is project {entry.project!r}'s, not {project!r}'s",
+            hint="give this project its own [metadata] repository",
+        )
+
+
+def _alive_for(entry: JournalEntry, timing: Timing) -> Steps[float]:
+    """How many seconds an open entry's owner may still be alive, by the registry's clock."""
+    times = yield from read_times()
+    return entry.opened_at + entry.lease_s + timing.margin - times.registry
+
+
 def _free_journal(request: Request, timing: Timing) -> Steps[JournalSeen]:
     """Step 2, first half: the journal once no transaction is open in it; a dead owner's is ended on the way."""
     while True:
@@ -205,15 +240,10 @@ def _free_journal(request: Request, timing: Timing) -> Steps[JournalSeen]:
                     hint="try again; if it stays so, `shipgraph repair --journal` builds it anew from the metadata",
                 )
             return seen
-        if seen.entry.project != request.project:
-            raise ForeignJournal(
-                f"the journal in {request.repository} is project {seen.entry.project!r}'s, not {request.project!r}'s",
-                hint="give this project its own [metadata] repository",
-            )
+        _check_owner(seen.entry, request.repository, request.project)
         if seen.entry.state is not State.OPEN:
             return seen
-        times = yield from read_times()
-        alive_for = seen.entry.opened_at + seen.entry.lease_s + timing.margin - times.registry
+        alive_for = yield from _alive_for(seen.entry, timing)
         if alive_for <= 0:
             yield from adopt(seen, request.repository, request.owner, timing)
         elif request.wait:

@@ -1,0 +1,87 @@
+"""Which kinds of evidence a release has, and the refusal where one that the project requires is not there (SPEC §7).
+
+Evidence is an OCI referrer that holds a signed in-toto statement; its subject is each platform's manifest (gate, test),
+the index and the platforms (provenance), the payload (gate, provenance). An unsigned or untrusted statement does not
+count, so without a verifier nothing does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from shipgraph.errors import EvidenceMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from shipgraph.oci.digest import Digest
+
+
+class Kind(StrEnum):
+    """A kind of evidence, by the name that ``[evidence] require`` uses."""
+
+    GATE = "gate"
+    TEST = "test"
+    PROVENANCE = "provenance"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something that evidence is about, and the kinds that it needs; ``name`` is for people."""
+
+    name: str
+    repository: str
+    digest: Digest
+    kinds: frozenset[Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a release has: for each kind the subjects that lack it. ``required`` are the project's kinds."""
+
+    required: frozenset[Kind]
+    missing: dict[Kind, tuple[Subject, ...]]
+
+    def state(self, kind: Kind) -> str:
+        """``ok``, or ``MISSING`` with what lacks it."""
+        lacking = self.missing.get(kind, ())
+        return f"MISSING ({len(lacking)})" if lacking else "ok"
+
+    def check(self) -> None:
+        """Refuse a release without the evidence that its project requires.
+
+        Raises:
+            EvidenceMissing: the message names every kind and up to three subjects that lack it.
+        """
+        lacking = {kind: subjects for kind, subjects in self.missing.items() if kind in self.required and subjects}
+        if lacking:
+            parts = [
+                f"{kind} of {', '.join(s.name for s in subjects[:3])}{' and more' if len(subjects) > 3 else ''}"
+                for kind, subjects in sorted(lacking.items())
+            ]
+            raise EvidenceMissing(
+                f"required evidence is missing: {'; '.join(parts)}",
+                hint="run the stages that make it, or take the kind out of [evidence] require",
+            )
+
+
+class Verifier(Protocol):
+    """Decides whether a subject has trusted evidence of a kind."""
+
+    async def __call__(self, subject: Subject, kind: Kind) -> bool:
+        """Whether a signed statement of that kind about the subject is there and trusted."""
+        ...
+
+
+async def survey(subjects: Sequence[Subject], required: Iterable[str], verifier: Verifier | None) -> Survey:
+    """Look for every kind on every subject that needs it; a release without subjects lacks everything."""
+    missing: dict[Kind, list[Subject]] = {kind: [] for kind in Kind}
+    for subject in subjects:
+        for kind in sorted(subject.kinds):
+            if verifier is None or not await verifier(subject, kind):
+                missing[kind].append(subject)
+    if not subjects:
+        raise EvidenceMissing("a release without images has no evidence")
+    return Survey(frozenset(map(Kind, required)), {kind: tuple(found) for kind, found in missing.items()})
