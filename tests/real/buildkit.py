@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .servers import server
@@ -15,7 +18,6 @@ from .tools import debian, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Registries on loopback addresses need no entry: BuildKit speaks plain HTTP to 127.0.0.1:PORT by itself.
 CONFIGURATION = """\
@@ -29,6 +31,7 @@ root = "{root}"
   binary = "{runc}"
   snapshotter = "overlayfs"
   networkMode = "host"
+  defaultCgroupParent = "{group}"
   gc = false
 
 [worker.containerd]
@@ -50,7 +53,8 @@ def buildkitd(directory: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="buildkitd-") as short:  # a socket's path has at most 107 bytes
         address = f"unix://{short}/socket"
         configuration = directory / "buildkitd.toml"
-        configuration.write_text(CONFIGURATION.format(root=root, address=address, runc=debian("runc")))
+        group = Path(short).name
+        configuration.write_text(CONFIGURATION.format(root=root, address=address, runc=debian("runc"), group=group))
         buildctl = pinned("buildctl")
 
         def ready() -> bool:
@@ -59,10 +63,26 @@ def buildkitd(directory: Path) -> Iterator[str]:
 
         command = [str(pinned("buildkitd")), "--config", str(configuration)]
         try:
-            with server(command, log=directory / "buildkitd.log", ready=ready, within=60.0):
+            with server(command, log=directory / "buildkitd.log", ready=ready, within=60.0, grace=3.0):
                 yield address
         finally:
+            _end_steps(group)
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _end_steps(group: str) -> None:
+    """Kill what a RUN step left running: it outlives a buildkitd that had to be killed."""
+    groups = Path("/sys/fs/cgroup")
+    deadline = time.monotonic() + 5.0
+    for top in (groups / group, *groups.glob(f"*/{group}")):
+        for directory in sorted((path.parent for path in top.rglob("cgroup.procs")), reverse=True):
+            while (pids := (directory / "cgroup.procs").read_text().split()) and time.monotonic() < deadline:
+                for pid in pids:
+                    with suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+                time.sleep(0.02)
+            with suppress(OSError):
+                directory.rmdir()
 
 
 @dataclass(frozen=True)
@@ -97,7 +117,8 @@ class Buildx:
                 env=environment,
             )
         except subprocess.TimeoutExpired as late:
-            raise BuildFailed(f"{' '.join(command)}: not done after {timeout:.0f} s\n{late.output}") from late
+            log = late.output.decode(errors="replace") if late.output else ""  # bytes, whatever `text` says
+            raise BuildFailed(f"{' '.join(command)}: not done after {timeout:.0f} s\n{log}") from late
         if done.returncode != 0:
             raise BuildFailed(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}")
         return done.stdout

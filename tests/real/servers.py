@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-GRACE = 10.0  # seconds between SIGTERM and SIGKILL
-
 
 class ServerFailed(Exception):
     """It ended, or did not answer in time. The message has the end of its log."""
@@ -38,9 +36,13 @@ def server(
     log: Path,
     ready: Callable[[], bool],
     within: float = 30.0,
+    grace: float = 10.0,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` while the block runs. `ready` is asked until it is true; OSError from it means no."""
+    """Run `command` while the block runs. `ready` is asked until it is true; OSError from it means no.
+
+    At the end it gets SIGTERM, and SIGKILL when it is still there `grace` seconds later.
+    """
     if threading.current_thread() is threading.main_thread():
         # The kernel stops the server even if this process is killed. (It watches the thread, hence the condition.)
         command = [debian("setpriv"), "--pdeathsig", "TERM", "--", *command]
@@ -57,7 +59,7 @@ def server(
         _await(process, ready, within, log)
         yield process
     finally:
-        _stop(process)
+        _stop(process, grace)
 
 
 def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], within: float, log: Path) -> None:
@@ -73,10 +75,10 @@ def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], within: 
         time.sleep(0.02)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], grace: float) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE)
+        process.wait(grace)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # itself if it still runs, and children it left behind
     process.wait()

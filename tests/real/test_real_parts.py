@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +20,9 @@ from .buildkit import BuildFailed, Buildx, buildkitd
 from .busybox import Layout, busybox_layout
 from .clients import ClientFailed, crane, oras, regctl, skopeo
 from .servers import ServerFailed, server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.real
 
@@ -135,6 +142,20 @@ def test_a_build_that_fails_shows_the_step(registry: str, busybox: Layout, build
         buildx.build("--output", "type=cacheonly", str(tmp_path))
 
 
+def test_a_step_does_not_outlive_its_buildkitd(busybox: Layout, tmp_path: Path) -> None:
+    marker = f"600.{os.getpid()}"
+    (tmp_path / "Dockerfile").write_text(f"FROM base\nRUN sleep {marker}\n")
+    base = f"base=oci-layout://{busybox.path}:{busybox.tag}"
+    with ThreadPoolExecutor() as threads:
+        with buildkitd(tmp_path / "buildkit") as address:
+            buildx = Buildx.at(address, tmp_path / "home")
+            build = threads.submit(buildx.build, "--build-context", base, "--output", "type=cacheonly", str(tmp_path))
+            wait_until(lambda: processes(marker) != [] or build.done(), "the step never started")
+            assert not build.done(), build.exception()
+        wait_until(lambda: processes(marker) == [], "the step outlived its buildkitd")
+        assert isinstance(build.exception(), BuildFailed)
+
+
 def test_a_server_that_ends_early_shows_its_log(tmp_path: Path) -> None:
     start = server(["sh", "-c", "echo no such luck; exit 3"], log=tmp_path / "log", ready=lambda: False)
     with pytest.raises(ServerFailed, match=r"(?s)ended with 3.*no such luck"), start:
@@ -159,9 +180,13 @@ def test_a_server_dies_with_whoever_started_it(tmp_path: Path) -> None:
         pid = int(starter.stdout.readline())
         assert runs(pid)
         starter.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while runs(pid):
-        assert time.monotonic() < deadline, "the server outlived its starter"
+    wait_until(lambda: not runs(pid), "the server outlived its starter")
+
+
+def wait_until(condition: Callable[[], bool], complaint: str, within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, complaint
         time.sleep(0.02)
 
 
@@ -170,3 +195,13 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def processes(argument: str) -> list[str]:
+    """Which processes have this argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # gone in the meantime
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                found.append(path.parent.name)
+    return found
