@@ -58,6 +58,7 @@ async def run(  # noqa: C901 (one reader per stream, one deadline, one clean end
     on_line: Callable[[str], None] | None = None,
     log: Path | None = None,
     redact: Sequence[str] = (),
+    pass_fds: Sequence[int] = (),
 ) -> Completed:
     """Run a program to its end; cancellation stops it and all its children.
 
@@ -67,6 +68,7 @@ async def run(  # noqa: C901 (one reader per stream, one deadline, one clean end
         on_line: called with each line of standard output and error as it comes.
         log: a file that gets the lines too, appended.
         redact: values that are replaced by ``***`` wherever they show up in lines, logs and errors.
+        pass_fds: open descriptors that the program inherits (a lock that must last as long as it runs).
 
     Raises:
         ProcessFailed: the exit status isn't 0 (only with ``check``), or the time is up.
@@ -105,6 +107,7 @@ async def run(  # noqa: C901 (one reader per stream, one deadline, one clean end
                 cwd=cwd,
                 env=env,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         except FileNotFoundError as error:
             raise ToolMissing(f"{name} can't be started: {error.strerror}", hint=f"install {name}") from error

@@ -1,0 +1,197 @@
+"""Claims of immutable tags: records, images and sets. Somebody was first; everybody agrees on who.
+
+A registry has no compare-and-swap of tags: the last writer wins. So a claim is a PUT, sent once, then a wait of
+``settle`` seconds until every PUT that began before ours was seen has landed, then a read; what is read is the winner,
+and it is adopted (TRANSACTION: immutable tags). Where the registry honours a condition there is nothing to wait for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from shipgraph.build.inputs import ANNOTATION_INPUTS
+from shipgraph.errors import ImmutableTagConflict, RegistryUnavailable, TagMoved
+from shipgraph.oci.digest import Digest
+from shipgraph.records.builds import BUILD_TYPE, BuildRecord, build_tag, decode_build, encode_build
+from shipgraph.records.document import push_document, read_document
+from shipgraph.records.sets import SET_TYPE, SetRecord, decode_set, encode_set, immutable_tag, set_tag
+from shipgraph.store.protocols import Fetcher, Lister, Prober, Pusher, Resolver, Tagger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from shipgraph.oci.manifest import ImageIndex, ImageManifest
+
+    Sleep = Callable[[float], Awaitable[object]]
+
+_READS: Final = 5
+"""How often a claim that was sent is looked for before the registry counts as not answering."""
+_COLLISIONS: Final = 20
+"""Revisions that are tried one after the other when others keep claiming them."""
+
+
+class Records(Fetcher, Prober, Resolver, Protocol):
+    """What reading records needs."""
+
+
+class ClaimStore(Records, Lister, Pusher, Tagger, Protocol):
+    """What claiming needs."""
+
+
+async def claim_tag(
+    store: ClaimStore,
+    repository: str,
+    tag: str,
+    manifest: ImageManifest | ImageIndex,
+    *,
+    settle: float,
+    sleep: Sleep,
+) -> Digest:
+    """Put a manifest under a tag that never changes; the digest that is there in the end, ours or another's.
+
+    Raises:
+        RegistryUnavailable: whether the claim took effect is unknown; doing it again is safe.
+        RegistryError: refused.
+    """
+    there = await store.resolve(repository, tag)
+    if there is not None:
+        return there.digest
+    conditional = await store.conditional()
+    unknown: RegistryUnavailable | None = None
+    try:
+        await store.tag(repository, tag, manifest, expect=None, once=True)
+    except TagMoved:
+        pass  # somebody was first: read who
+    except RegistryUnavailable as error:
+        unknown = error  # it may have landed
+    if not conditional or unknown is not None:
+        await sleep(settle)
+    for attempt in range(_READS):
+        there = await store.resolve(repository, tag)
+        if there is not None:
+            return there.digest
+        await sleep(settle / _READS * (attempt + 1))
+    raise unknown or RegistryUnavailable(f"{repository}:{tag} was written, but can't be read back")
+
+
+async def find_build(store: Records, metadata: str, repository: str, inputs: str) -> BuildRecord | None:
+    """The record of a build with these inputs, if its image is still in its repository.
+
+    Args:
+        metadata: the repository of records.
+    """
+    there = await store.resolve(metadata, build_tag(inputs))
+    if there is None:
+        return None
+    document = await read_document(store, metadata, there.digest, BUILD_TYPE)
+    record = decode_build(document.content, where=f"{metadata}:{build_tag(inputs)}")
+    if record.inputs != inputs or not await store.has_manifest(repository, Digest.parse(record.digest)):
+        return None
+    return record
+
+
+async def claim_build(
+    store: ClaimStore, metadata: str, repository: str, record: BuildRecord, *, settle: float, sleep: Sleep
+) -> BuildRecord:
+    """Write a build record; another run's record of the same inputs is adopted, as long as its image is there."""
+    document = encode_build(record)
+    await push_document(store, metadata, document)
+    tag = build_tag(record.inputs)
+    won = await claim_tag(store, metadata, tag, document.manifest, settle=settle, sleep=sleep)
+    if won == document.manifest.digest:
+        return record
+    adopted = await find_build(store, metadata, repository, record.inputs)
+    if adopted is not None:
+        return adopted
+    # its image is gone (deleted by hand): the record says nothing any more, so the tag is ours
+    await store.tag(metadata, tag, document.manifest)
+    return record
+
+
+async def claim_image_tag(
+    store: ClaimStore,
+    repository: str,
+    tag: str,
+    manifest: ImageManifest | ImageIndex,
+    *,
+    settle: float,
+    sleep: Sleep,
+) -> Digest:
+    """Put an image under its release's immutable tag. The digest that is there: ours, or that of the same inputs.
+
+    Raises:
+        ImmutableTagConflict: an image of other inputs is there.
+        NotFound, ContentError, RegistryError
+    """
+    there = await claim_tag(store, repository, tag, manifest, settle=settle, sleep=sleep)
+    if there == manifest.digest:
+        return there
+    other = await store.manifest(repository, there)
+    inputs = manifest.annotations.get(ANNOTATION_INPUTS)
+    if inputs and other.annotations.get(ANNOTATION_INPUTS) == inputs:
+        return there  # two runs of one commit: the first one's image counts
+    raise ImmutableTagConflict(
+        repository,
+        tag,
+        there=str(there),
+        ours=str(manifest.digest),
+        hint="an immutable tag never changes: if the image really must differ, release a new commit",
+    )
+
+
+def same_set(one: SetRecord, other: SetRecord) -> bool:
+    """Whether two set records say the same but for their revision."""
+    return msgspec.structs.replace(one, revision=0) == msgspec.structs.replace(other, revision=0)
+
+
+async def newest_set(store: ClaimStore, metadata: str, commit: str) -> SetRecord | None:
+    """The set record of a commit's highest revision, or None if there is none."""
+    revision = 0
+    while await store.resolve(metadata, set_tag(immutable_tag(commit, revision + 1))) is not None:
+        revision += 1
+    if revision == 0:
+        # retention may have removed the first revisions of an old commit, but a number is never used again
+        prefix = set_tag(immutable_tag(commit, 1)) + "-r"
+        numbers = [tag.removeprefix(prefix) for tag in await store.tags(metadata) if tag.startswith(prefix)]
+        revision = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return None if revision == 0 else await read_set(store, metadata, immutable_tag(commit, revision))
+
+
+async def read_set(store: Records, metadata: str, tag: str) -> SetRecord | None:
+    """The set record of an immutable tag, or None."""
+    there = await store.resolve(metadata, set_tag(tag))
+    if there is None:
+        return None
+    document = await read_document(store, metadata, there.digest, SET_TYPE)
+    return decode_set(document.content, where=f"{metadata}:{set_tag(tag)}")
+
+
+async def claim_set(
+    store: ClaimStore, metadata: str, wanted: SetRecord, *, settle: float, sleep: Sleep
+) -> tuple[SetRecord, bool]:
+    """The revision of a commit under which a release goes on, and whether it is new.
+
+    The newest revision is joined again if it has the same tree, platforms, bases and epochs as ``wanted``, whose own
+    revision is ignored; otherwise the next one is claimed, and if others take it for something else, the one after.
+
+    Raises:
+        RegistryError, ContentError
+    """
+    newest = await newest_set(store, metadata, wanted.commit)
+    if newest is not None and same_set(newest, wanted):
+        return newest, False
+    revision = 1 if newest is None else newest.revision + 1
+    for candidate in range(revision, revision + _COLLISIONS):
+        record = msgspec.structs.replace(wanted, revision=candidate)
+        document = encode_set(record)
+        await push_document(store, metadata, document)
+        tag = immutable_tag(wanted.commit, candidate)
+        won = await claim_tag(store, metadata, set_tag(tag), document.manifest, settle=settle, sleep=sleep)
+        if won == document.manifest.digest:
+            return record, True
+        other = await read_set(store, metadata, tag)
+        if other is not None and same_set(other, wanted):
+            return other, False
+    raise RegistryUnavailable(f"{_COLLISIONS} revisions of {wanted.commit} were taken by others", hint="run it again")
