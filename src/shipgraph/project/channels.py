@@ -144,29 +144,32 @@ def check_channel_name(name: str) -> str:
     return name
 
 
-def find_channel_problems(channels: Mapping[str, ChannelSpec]) -> list[tuple[str, str]]:
-    """Whatever is wrong between channels, as (channel, what).
+def find_channel_problems(channels: Mapping[str, ChannelSpec]) -> list[tuple[str, str, str]]:
+    """Whatever is wrong between channels, as (channel, key in its table, what).
 
     One event must lead to one channel, and one tag mean one thing.
     """
-    problems: list[tuple[str, str]] = []
+    problems: list[tuple[str, str, str]] = []
     taken: dict[tuple[RuleKind, str], str] = {}
     for name, channel in channels.items():
         serial = _SERIAL.fullmatch(name)
         if serial and serial[1] in channels:
-            problems.append(
-                (name, f"{name!r} would be a tag of channel {serial[1]!r}'s metadata ({serial[1]}-<serial>)")
-            )
+            what = f"{name!r} would be a tag of channel {serial[1]!r}'s metadata ({serial[1]}-<serial>)"
+            problems.append((name, "", what))
         for rule in channel.rules:
             if rule.kind is RuleKind.TAG and _RESERVED.fullmatch(f"{rule.value}1.0.0"):
-                problems.append((name, f"a version of {rule} would be taken for a tag that shipgraph makes itself"))
+                problems.append(
+                    (name, "on", f"a version of {rule} would be taken for a tag that shipgraph makes itself")
+                )
             for (kind, value), other in taken.items():
                 same = rule.value == value
                 if rule.kind is RuleKind.TAG:  # one prefix within another: a tag could lead to both
                     same = rule.value.startswith(value) or value.startswith(rule.value)
                 if kind is rule.kind and same:
                     what = f"channels {other!r} and {name!r} both want {rule}"
-                    problems.append((name, what if other != name else f"channel {name!r} has the rule {rule} twice"))
+                    problems.append(
+                        (name, "on", what if other != name else f"channel {name!r} has the rule {rule} twice")
+                    )
                     break
             taken.setdefault((rule.kind, rule.value), name)
     return problems

@@ -1,0 +1,1 @@
+"""GitHub: the Actions event as a trigger."""
