@@ -79,9 +79,11 @@ def parse_event(event: Mapping[str, Any], environment: Mapping[str, str]) -> Tri
             raise ConfigurationError("the event's inputs are not an object")
         channel, version = _input(inputs, "channel"), _input(inputs, "version")
         return Trigger(TriggerKind.DISPATCH, ref, sha, channel=channel, version=version, source=source)
-    if not sha:
-        raise ConfigurationError("the push names no commit")
-    return Trigger(TriggerKind.TAG if ref.startswith("refs/tags/") else TriggerKind.PUSH, ref, sha, source=source)
+    if ref.startswith("refs/tags/"):
+        return Trigger(TriggerKind.TAG, ref, sha, source=source)
+    if not sha or not ref.startswith("refs/heads/"):
+        raise ConfigurationError("the push names no commit on a branch")
+    return Trigger(TriggerKind.PUSH, ref, sha, source=source)
 
 
 def _kind_of(event: Mapping[str, Any]) -> str:
@@ -105,7 +107,7 @@ def _pull_request(event: Mapping[str, Any], environment: Mapping[str, str], sour
 
 
 def _pushed(event: Mapping[str, Any], ref: str) -> str:
-    """The commit of a push: for an annotated tag ``after`` is the tag's own id, and ``head_commit`` has the commit's."""
+    """The commit of a push; for an annotated tag ``after`` is the tag's own id, and only ``head_commit`` has it."""
     head = event.get("head_commit")
     if isinstance(head, dict) and isinstance(head.get("id"), str):
         return str(head["id"])

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from shipgraph.oci.platform import Platform
     from shipgraph.project.bases import Base
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
@@ -34,12 +32,12 @@ class ImageSpec:
     cache_scope: str
     base: Base | None = None
     parent: str | None = None
-    args: Mapping[str, str] = field(default=_EMPTY, hash=False)
+    args: Mapping[str, str] = field(default_factory=dict, hash=False)
     secrets: tuple[str, ...] = ()
     max_age: int | None = None
     timeout: int | None = None
     description: str | None = None
-    labels: Mapping[str, str] = field(default=_EMPTY, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
