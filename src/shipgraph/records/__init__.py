@@ -1,1 +1,1 @@
-"""What shipgraph writes down in the metadata repository, so that the registry is the only database: values and codecs."""
+"""What shipgraph writes down in the metadata repository, which makes the registry the database: values and codecs."""

@@ -22,7 +22,8 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
     ``parent`` is the digest of the parent's manifest for the same platform (of the parent's index for an index), empty
     where there is none; ``bases`` maps a base's name to the platform digest that was used; ``media_type`` and ``size``
-    complete the descriptor of ``digest``; ``run`` names the run that built it.
+    complete the descriptor of ``digest``; ``run`` names the run that built it. ``components`` are the hashes that
+    ``inputs`` is made from, by name: what has changed since, a plan can say.
     """
 
     inputs: str
@@ -40,6 +41,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     run: str = ""
     started: str = ""
     ended: str = ""
+    components: dict[str, str] = {}
 
 
 def build_tag(inputs: str) -> str:

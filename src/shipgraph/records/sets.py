@@ -17,8 +17,8 @@ SET_TYPE: Final = "application/vnd.shipgraph.set.v1+json"
 class ResolvedBase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """An external base as it was resolved for this release.
 
-    ``platforms`` maps a platform to the digest of its manifest. ``key`` is what a later release compares: the digest that
-    was pulled, or a substitute root's recipe and the hash of its archive's InRelease file. ``recipe`` says how a
+    ``platforms`` maps a platform to the digest of its manifest. ``key`` is what a later release compares: the digest
+    that was pulled, or a substitute root's recipe and the hash of its archive's InRelease file. ``recipe`` says how a
     substitute was made; it is empty for a base that was pulled.
     """
 
@@ -30,7 +30,7 @@ class ResolvedBase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class SetRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One revision of one commit: the work tree's git tree (differs from the commit's where it is dirty), its platforms,
+    """One revision of one commit: the work tree's git tree (not the commit's own where it is dirty), its platforms,
     resolved bases by name, and the age epoch of each image that has a maximum age."""
 
     project: str
