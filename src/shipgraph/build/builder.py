@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ALIAS_HOST: Final = "shipgraph.invalid"
 BASE_ARGUMENT: Final = "BASE_IMAGE"
-SCRATCH: Final = "scratch"
 DEFAULT_TIMEOUT: Final = 3600.0
 RESERVED_ARGUMENTS: Final = frozenset({BASE_ARGUMENT, "SOURCE_DATE_EPOCH"})
 """Build arguments that shipgraph sets itself."""
@@ -70,8 +69,9 @@ class BuildRequest:
     """One image for one platform.
 
     ``registry`` is the ``host:port`` of the job's registry, ``repository`` where in it the image goes. ``epoch`` is
-    SOURCE_DATE_EPOCH. ``base`` is None for an image from scratch. ``secrets`` maps the id of a build secret to the file
-    that holds it. ``http_proxy`` lets commands in the build see the machine's proxy settings; the image never does.
+    SOURCE_DATE_EPOCH. ``base`` is None for an image from scratch, which gets no ``BASE_IMAGE``. ``secrets`` maps the id
+    of a build secret to the file that holds it. ``http_proxy`` lets commands in the build see the machine's proxy
+    settings; the image never does.
     """
 
     image: str
@@ -99,8 +99,8 @@ class BuildRequest:
     @property
     def all_arguments(self) -> dict[str, str]:
         """The build arguments, those that shipgraph sets among them, in a fixed order."""
-        base = SCRATCH if self.base is None else self.base.reference
-        return {BASE_ARGUMENT: base, "SOURCE_DATE_EPOCH": str(self.epoch), **dict(sorted(self.arguments.items()))}
+        base = {} if self.base is None else {BASE_ARGUMENT: self.base.reference}
+        return {**base, "SOURCE_DATE_EPOCH": str(self.epoch), **dict(sorted(self.arguments.items()))}
 
 
 @dataclass(frozen=True, slots=True)

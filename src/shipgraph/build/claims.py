@@ -93,12 +93,26 @@ async def find_build(store: Records, metadata: str, repository: str, inputs: str
 
 
 async def claim_build(
-    store: ClaimStore, metadata: str, repository: str, record: BuildRecord, *, settle: float, sleep: Sleep
+    store: ClaimStore,
+    metadata: str,
+    repository: str,
+    record: BuildRecord,
+    *,
+    settle: float,
+    sleep: Sleep,
+    replace: bool = False,
 ) -> BuildRecord:
-    """Write a build record; another run's record of the same inputs is adopted, as long as its image is there."""
+    """Write a build record; another run's record of the same inputs is adopted, as long as its image is there.
+
+    Args:
+        replace: the record that is there has been found wrong (an index over images that are gone): write over it.
+    """
     document = encode_build(record)
     await push_document(store, metadata, document)
     tag = build_tag(record.inputs)
+    if replace:
+        await store.tag(metadata, tag, document.manifest)
+        return record
     won = await claim_tag(store, metadata, tag, document.manifest, settle=settle, sleep=sleep)
     if won == document.manifest.digest:
         return record
