@@ -19,20 +19,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from shipgraph.build.built import Built, now_text
 from shipgraph.build.builder import DEFAULT_TIMEOUT, BaseImage, BuildRequest, Cache, build_task
-from shipgraph.build.claims import ClaimStore, claim_build, find_build
+from shipgraph.build.built import Built, now_text
+from shipgraph.build.claims import ClaimStore, claim_build
 from shipgraph.build.finish import finish_image
-from shipgraph.build.inputs import ANNOTATION_INPUTS, Inputs, index_inputs, platform_inputs
+from shipgraph.build.inputs import ANNOTATION_INPUTS, Inputs, platform_inputs
 from shipgraph.build.secrets import declared_secrets
 from shipgraph.errors import BuildFailed, ConfigurationError, ShipgraphError
 from shipgraph.events import Failed, Finished, Started
 from shipgraph.oci import media_types
-from shipgraph.oci.descriptor import Descriptor
-from shipgraph.oci.digest import Digest
-from shipgraph.oci.manifest import ImageIndex, build_index
 from shipgraph.oci.platform import Platform
-from shipgraph.records.builds import INDEX, BuildRecord
+from shipgraph.records.builds import BuildRecord
 from shipgraph.store.copy import copy_manifest
 from shipgraph.store.protocols import Fetcher, Prober, Pusher, Tagger
 
@@ -40,8 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from shipgraph.build.built import Built, now_text
-from shipgraph.build.builder import Builder
+    from shipgraph.build.builder import Builder
     from shipgraph.build.claims import Sleep
     from shipgraph.build.context import Context
     from shipgraph.events import Emit
