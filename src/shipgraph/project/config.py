@@ -37,7 +37,7 @@ PLATFORM_PATTERN: Final = "^[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9.]+)?$"
 DURATION_PATTERN: Final = "^[1-9][0-9]{0,5}[smhdw]$"
 MEDIA_TYPE_PATTERN: Final = "^application/[a-z0-9][a-z0-9.+_-]{0,120}$"
 SOURCE_PATTERN: Final = "^https://[^/?#@\\s]+/[^?#@\\s]+$"
-RULE_PATTERN: Final = "^(?:push:[^\\s:]+|tag:[^\\s:*]*\\*|schedule:[^\\n]+|dispatch)$"
+RULE_PATTERN: Final = "^(?:push:[^\\s:]+|tag:[^\\s:*]*\\*|schedule:\\S+(?: \\S+){4}|dispatch)$"
 
 NAME_ALLOWED: Final = "lower-case letters and digits, with . _ or - between them"
 KEY_ALLOWED: Final = "lower-case letters and digits, with _ or - between them"

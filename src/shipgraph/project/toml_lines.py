@@ -1,7 +1,8 @@
-"""On which line of a TOML text each key stands.
+"""Where in a TOML text each key and value stands.
 
 ``tomllib`` gives values without places, so this small scanner walks the text once more when something has to be said
-about a key. It reads valid TOML 1.0 only: ``tomllib`` has already refused anything else.
+about a key, or one value replaced and every other byte left as it is. It reads valid TOML 1.0 only: ``tomllib`` has
+already refused anything else.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ def find_lines(text: str) -> dict[KeyPath, int]:
 
     A path is made of keys and, for elements of arrays and arrays of tables, indices.
     """
-    return _Scanner(text).scan()
+    return _scan(text).lines
+
+
+def find_spans(text: str) -> dict[KeyPath, tuple[int, int]]:
+    """Start and end of each value's text, as offsets in characters."""
+    return _scan(text).spans
 
 
 def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
@@ -49,15 +55,22 @@ def show_path(path: KeyPath) -> str:
     return text
 
 
+def _scan(text: str) -> _Scanner:
+    scanner = _Scanner(text)
+    scanner.scan()
+    return scanner
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.lines: dict[KeyPath, int] = {}
+        self.spans: dict[KeyPath, tuple[int, int]] = {}
         self.elements: dict[KeyPath, int] = {}  # how many tables each array of tables has so far
         self.counted, self.line = 0, 1
 
-    def scan(self) -> dict[KeyPath, int]:
+    def scan(self) -> None:
         table: KeyPath = ()
         self.skip(_BLANK)
         while self.at < len(self.text):
@@ -66,7 +79,6 @@ class _Scanner:
             else:
                 self.pair(table)
             self.skip(_BLANK)
-        return self.lines
 
     def skip(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self.text, self.at)
@@ -127,7 +139,8 @@ class _Scanner:
             self.skip(_SPACE)
 
     def value(self, path: KeyPath) -> None:
-        first = self.text[self.at]
+        start = self.at
+        first = self.text[start]
         if first == '"':
             self.skip(_LONG_BASIC if self.text.startswith('"""', self.at) else _BASIC)
         elif first == "'":
@@ -138,6 +151,7 @@ class _Scanner:
             self.inline_table(path)
         else:
             self.skip(_SCALAR)
+        self.spans[path] = (start, self.at)
 
     def array(self, path: KeyPath) -> None:
         self.at += 1
