@@ -67,6 +67,7 @@ def buildkitd(directory: Path) -> Iterator[str]:
                 yield address
         finally:
             _end_steps(group)
+            _unmount(root)
             shutil.rmtree(root, ignore_errors=True)
 
 
@@ -83,6 +84,14 @@ def _end_steps(group: str) -> None:
                 time.sleep(0.02)
             with suppress(OSError):
                 directory.rmdir()
+
+
+def _unmount(root: Path) -> None:
+    """Free what a killed buildkitd left mounted."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if Path(mount).is_relative_to(root):
+            subprocess.run([debian("umount"), "--lazy", mount])
 
 
 @dataclass(frozen=True)

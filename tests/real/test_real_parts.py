@@ -152,8 +152,11 @@ def test_a_step_does_not_outlive_its_buildkitd(busybox: Layout, tmp_path: Path) 
             build = threads.submit(buildx.build, "--build-context", base, "--output", "type=cacheonly", str(tmp_path))
             wait_until(lambda: processes(marker) != [] or build.done(), "the step never started")
             assert not build.done(), build.exception()
+            assert str(tmp_path) in Path("/proc/mounts").read_text()
         wait_until(lambda: processes(marker) == [], "the step outlived its buildkitd")
         assert isinstance(build.exception(), BuildFailed)
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    assert not (tmp_path / "buildkit" / "data").exists()
 
 
 def test_a_server_that_ends_early_shows_its_log(tmp_path: Path) -> None:
