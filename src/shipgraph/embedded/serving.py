@@ -118,7 +118,7 @@ def _server(backend: Backend, on_request: OnRequest | None) -> uvicorn.Server:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            log_level="error",
             access_log=False,
             server_header=False,
             timeout_keep_alive=_IDLE,
