@@ -76,6 +76,8 @@ async def finish_image(
     if base is not None:
         parent = await _image(job, base_repository, base)
         known = await read_config(job, base_repository, parent)
+        if known.platform != platform:
+            raise BuildFailed(f"{base_repository}@{base} is an image for {known.platform}, not for {platform}")
         count = len(known.diff_ids)
         if config.diff_ids[:count] != known.diff_ids:
             raise BuildFailed(
