@@ -113,9 +113,7 @@ class Authenticator:
     def secrets(self) -> list[str]:
         """All that must never be shown, for redaction."""
         found = [token.value for token in self._tokens]
-        if self._credentials is not None:
-            found += [self._credentials.password, self._credentials.refresh, self._credentials.basic[6:]]
-        return [secret for secret in found if secret]
+        return found + _secrets(self._credentials)
 
     async def header(self, scopes: tuple[Scope, ...]) -> str | None:
         """The ``Authorization`` value for the registry's origin; None before its first challenge, or for nobody.
@@ -220,13 +218,14 @@ class Authenticator:
             told = explain(reply)
             who = "anonymous access" if credentials is None else f"the credentials from {credentials.origin}"
             kind = Denied if reply.status in _REFUSED else RegistryError
+            echoed = any(secret in told.text for secret in _secrets(credentials))
             raise kind(
                 f"the token server of {self._host} refused {who}",
                 method=request.method,
                 url=redact(request.url),
                 status=reply.status,
                 codes=told.codes,
-                detail=told.text,
+                detail="" if echoed else told.text,
             )
         value, life = _read_token(reply.body, redact(realm))
         # renewed a little early: a token must not die between here and the registry
@@ -247,6 +246,13 @@ class Authenticator:
                 hint=f"if {host} is the token server of {self._host}, allow it as a token host",
             )
         return realm
+
+
+def _secrets(credentials: Credentials | None) -> list[str]:
+    if credentials is None:
+        return []
+    found = [credentials.password, credentials.refresh, credentials.basic.removeprefix("Basic ")]
+    return [secret for secret in found if secret]
 
 
 def _only_pull(scopes: tuple[Scope, ...]) -> bool:

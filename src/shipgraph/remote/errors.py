@@ -48,9 +48,8 @@ def explain(reply: Reply) -> Explanation:
         return Explanation(text=_clean(reply.body.decode("utf-8", "replace")))
     errors = document.get("errors") if isinstance(document, dict) else None
     found = [item for item in errors if isinstance(item, dict)] if isinstance(errors, list) else []
-    codes = tuple(
-        code for code in (str(item.get("code", "")).upper() for item in found[:_MAX_CODES]) if _CODE.fullmatch(code)
-    )
+    named = dict.fromkeys(str(item.get("code", "")).upper() for item in found[:_MAX_CODES])
+    codes = tuple(code for code in named if _CODE.fullmatch(code))
     texts = [_text(item) for item in found[:3]]
     if not found and isinstance(document, dict):  # token servers: {"details": …}, GitHub: {"message": …}
         texts = [value for key in ("message", "details", "error_description", "error") if (value := document.get(key))]

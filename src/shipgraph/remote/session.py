@@ -231,13 +231,15 @@ class Session:
         own = self._is_own(url)
         authorization = await self.auth.header(call.scopes) if own else None
         reply = await self._exchange(call, url, authorization, stream=stream, good=good)
-        if own and reply.status in {UNAUTHORIZED, FORBIDDEN} and reply.status not in call.accepted:
-            if reply.status == UNAUTHORIZED:
-                renewed = await self.auth.answer(reply.headers, call.scopes, authorization)
-            else:
-                renewed = await self.auth.without_credentials(call.scopes, authorization)
+        if own and reply.status == UNAUTHORIZED:
+            renewed = await self.auth.answer(reply.headers, call.scopes, authorization)
             if renewed is not None:
-                reply = await self._exchange(call, url, renewed, stream=stream, good=good)
+                authorization = renewed
+                reply = await self._exchange(call, url, authorization, stream=stream, good=good)
+        if own and reply.status == FORBIDDEN:
+            nobody = await self.auth.without_credentials(call.scopes, authorization)
+            if nobody is not None:
+                reply = await self._exchange(call, url, nobody, stream=stream, good=good)
         for _ in range(MAX_REDIRECTS):
             location = reply.headers.get("Location")
             if not call.follows or reply.status not in _REDIRECTS or location is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urljoin
 
 import msgspec
 
@@ -15,7 +14,7 @@ from shipgraph.remote import manifest as manifests
 from shipgraph.remote.auth import delete, pull
 from shipgraph.remote.errors import is_absent
 from shipgraph.remote.session import Call
-from shipgraph.remote.url import origin, redact
+from shipgraph.remote.url import join, origin, redact
 from shipgraph.store.protocols import ANY
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ def next_page(session: Session, reply: Reply, where: str) -> str | None:
     link = parse_next_link(reply.headers.get("Link", ""))
     if link is None:
         return None
-    target = urljoin(reply.url, link)
+    target = join(reply.url, link)
     if origin(target) != origin(session.base):
         raise RegistryError(f"{where}: the next page is on another host; refused", url=redact(target))
     return target

@@ -41,6 +41,18 @@ def origin(url: str) -> tuple[str, str, int]:
         return "", "", 0
 
 
+def join(current: str, location: str) -> str:
+    """An absolute or relative reference, resolved (RFC 3986 § 5).
+
+    Raises:
+        RegistryError: it is malformed.
+    """
+    try:
+        return urljoin(current, location)
+    except ValueError:
+        raise RegistryError("the registry names a malformed URL", url=redact(current)) from None
+
+
 def follow(current: str, location: str, *, plain_http: bool) -> str:
     """Where a ``Location`` leads, if it may be followed.
 
@@ -50,7 +62,7 @@ def follow(current: str, location: str, *, plain_http: bool) -> str:
     Raises:
         RegistryError: another scheme, a user in the URL, or a way out of TLS.
     """
-    target = urljoin(current, location)
+    target = join(current, location)
     parts = _split(target)
     if parts is None or parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
         raise RegistryError("the registry redirects to something that is no plain web address", url=redact(current))
