@@ -129,14 +129,18 @@ class Authenticator:
             return None if credentials is None or not credentials.password else credentials.basic
         return f"Bearer {(await self._token(scopes)).value}"
 
+    def note(self, headers: Headers) -> bool:
+        """Remember the challenge of a 401; whether there was one that can be met."""
+        challenges = [parse_challenge(value) for value in headers.all("WWW-Authenticate")]
+        known = [challenge for challenge in challenges if challenge is not None]
+        if known:
+            self._challenge = known[0]
+        return bool(known)
+
     async def answer(self, headers: Headers, scopes: tuple[Scope, ...], refused: str | None) -> str | None:
         """A new ``Authorization`` value after a 401, or None where there is nothing new to say."""
-        challenge = next(
-            (found for value in headers.all("WWW-Authenticate") if (found := parse_challenge(value)) is not None), None
-        )
-        if challenge is None or not scopes:
+        if not self.note(headers) or not scopes:
             return None
-        self._challenge = challenge
         if refused is not None:
             self._tokens = [token for token in self._tokens if f"Bearer {token.value}" != refused]
         renewed = await self.header(scopes)

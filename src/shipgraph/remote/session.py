@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-UNAUTHORIZED, FORBIDDEN = 401, 403
+_OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
 _ANY_ANSWER: Final = frozenset(range(200, 500)) - {408, 429}
 _TOKEN_BODY: Final = 1 << 20
 
@@ -92,6 +92,7 @@ class Session:
         self.plain_allowed = bool(plain_http)
         self._transport = transport
         self._user_agent = user_agent
+        self._open = False  # whether the registry answers without asking who we are
         self.auth = Authenticator(
             self.host, self.base, credentials, self._send_to_token_server, token_hosts=token_hosts
         )
@@ -134,10 +135,8 @@ class Session:
 
     async def prepare(self, scopes: tuple[Scope, ...]) -> None:
         """See to it that a following single request carries a fresh token, if the registry wants one."""
-        if not self.auth.challenged:
-            reply = await self.ping()
-            if reply.status == UNAUTHORIZED:
-                await self.auth.answer(reply.headers, scopes, None)
+        if not self.auth.challenged and not self._open:
+            await self.ping()
         await self.auth.header(scopes)
 
     async def ping(self) -> Reply:
@@ -148,7 +147,11 @@ class Session:
             async with self.limits.reads.slot():
                 return await self._exchange(call, self.url(call.path), None, stream=False)
 
-        return await self.repeated(call, attempt, self.limits.reads)
+        reply = await self.repeated(call, attempt, self.limits.reads)
+        if reply.status == UNAUTHORIZED:
+            self.auth.note(reply.headers)
+        self._open = reply.status == _OK
+        return reply
 
     async def open(self, call: Call, *, good: Collection[int]) -> Reply:
         """Make a call whose answer's body is read piece by piece from ``reply.exchange``.
