@@ -39,11 +39,12 @@ class Problem:
 
 
 def read_tables(struct: type[_S], value: Any, problems: list[Problem]) -> _S | None:
-    """Read a whole document; a table that is wrong falls back to its default or, without one, makes all of it None.
+    """Read a whole document, as much of it as can be judged further; None where something necessary is wrong.
 
-    Entries of a table of tables that are wrong are left out, so that the others can still be judged.
+    In the document and its own tables, a wrong value falls back to its default; entries of a table of tables are left
+    out if anything in them is wrong, since half an entry would only be accused of what it lacks.
     """
-    return _read_struct(struct, value, (), problems, lenient=True)
+    return _read_struct(struct, value, (), problems, lenient=2)
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -52,37 +53,39 @@ def suggest(word: str, known: list[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else ""
 
 
-def _read_struct(struct: type[_S], value: Any, path: KeyPath, problems: list[Problem], *, lenient: bool) -> _S | None:
+def _read_struct(struct: type[_S], value: Any, path: KeyPath, problems: list[Problem], *, lenient: int) -> _S | None:
     if not isinstance(value, dict):
         problems.append(Problem(path, f"expected a table, got {_kind_of(value)}"))
         return None
     before = len(problems)
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    misspelt: set[str] = set()
     for key in value:
         if key not in fields:
             known = list(fields)
+            misspelt.update(difflib.get_close_matches(key, known, n=1))
             what = f"there is no key `{key[:100]}` here"
             problems.append(Problem((*path, key), what, ", ".join(known), suggest(key, known)))
     found: dict[str, Any] = {}
     missing = False
     for key, field in fields.items():
         if key in value:
-            read = _read(value[key], field.type, (*path, key), problems)
+            read = _read(value[key], field.type, (*path, key), problems, lenient - 1)
             if read is not _BAD:
                 found[field.name] = read
                 continue
-        elif field.required:
+        elif field.required and key not in misspelt:
             problems.append(Problem((*path, key), f"`{key}` is missing"))
         missing = missing or field.required
-    if missing or (len(problems) > before and not lenient):
+    if missing or (len(problems) > before and lenient <= 0):
         return None
     return struct(**found)
 
 
-def _read(value: Any, type_: Any, path: KeyPath, problems: list[Problem]) -> Any:
+def _read(value: Any, type_: Any, path: KeyPath, problems: list[Problem], lenient: int = 0) -> Any:
     plain, metas = _unwrap(_choose(type_, value))
     if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
-        table = _read_struct(plain, value, path, problems, lenient=False)
+        table = _read_struct(plain, value, path, problems, lenient=lenient)
         return _BAD if table is None else table
     origin = get_origin(plain)
     if origin is dict:

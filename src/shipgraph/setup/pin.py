@@ -60,6 +60,12 @@ class PinResult:
         return f"{self.image}: {self.before} {self.outcome}" + (f": {self.reason}" if self.reason else "")
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    digest: str = ""
+    reason: str = ""
+
+
 async def pin(folder: Path, resolver: Resolver, *, update: bool = False, write: bool = True) -> tuple[PinResult, ...]:
     """Pin the external bases of the project in a folder.
 
@@ -68,7 +74,8 @@ async def pin(folder: Path, resolver: Resolver, *, update: bool = False, write: 
 
     Args:
         folder: where ``shipgraph.toml`` is.
-        resolver: what a reference points at now; None where nothing is there, a ``ShipgraphError`` where nobody answers.
+        resolver: what a reference points at now; None where nothing is there; raises a ``ShipgraphError`` where
+            nobody answers.
         update: look up pinned bases again by their tag.
         write: whether the file is changed; the results say the same without.
 
@@ -76,7 +83,7 @@ async def pin(folder: Path, resolver: Resolver, *, update: bool = False, write: 
         ConfigurationError: the file is wrong, can't be written, or changed while bases were looked up.
     """
     path = folder / FILE_NAME
-    content = await anyio.to_thread.run_sync(path.read_bytes) if path.is_file() else b""  # noqa: ASYNC240 (one stat)
+    content = await anyio.to_thread.run_sync(path.read_bytes) if path.is_file() else b""
     project = load_project(folder)
     bases = {image.key: image.base for image in project.graph if image.base is not None}
     wanted = {
@@ -110,9 +117,9 @@ def _target(base: ExternalBase, *, update: bool) -> Reference | None:
     return Reference(reference.host, reference.repository, reference.tag)
 
 
-async def _look_up(targets: Iterable[Reference], resolver: Resolver) -> dict[Reference, str]:
-    """The digest of each target, or after a space why there is none; each is asked once, at most 8 at a time."""
-    found: dict[Reference, str] = {}
+async def _look_up(targets: Iterable[Reference], resolver: Resolver) -> dict[Reference, _Answer]:
+    """What there is at each target; each is asked once, at most 8 at a time."""
+    found: dict[Reference, _Answer] = {}
     limiter = anyio.CapacityLimiter(LOOKUPS)
 
     async def ask(target: Reference) -> None:
@@ -120,9 +127,12 @@ async def _look_up(targets: Iterable[Reference], resolver: Resolver) -> dict[Ref
             try:
                 descriptor = await resolver(target)
             except ShipgraphError as error:
-                found[target] = f" {error}"
+                found[target] = _Answer(reason=str(error))
             else:
-                found[target] = f" {target} is not there" if descriptor is None else str(descriptor.digest)
+                if descriptor is None:
+                    found[target] = _Answer(reason=f"{target} is not there")
+                else:
+                    found[target] = _Answer(str(descriptor.digest))
 
     async with anyio.create_task_group() as group:
         for target in targets:
@@ -130,16 +140,16 @@ async def _look_up(targets: Iterable[Reference], resolver: Resolver) -> dict[Ref
     return found
 
 
-def _result(image: str, text: str, target: Reference | None, found: Mapping[Reference, str]) -> PinResult:
+def _result(image: str, text: str, target: Reference | None, found: Mapping[Reference, _Answer]) -> PinResult:
     if target is None:
         return PinResult(image, PinOutcome.LEFT, text, text, "it has no tag to look up")
     answer = found[target]
-    if answer.startswith(" "):
-        return PinResult(image, PinOutcome.FAILED, text, text, answer.strip())
+    if not answer.digest:
+        return PinResult(image, PinOutcome.FAILED, text, text, answer.reason)
     name = text.partition("@")[0]
     if ":" not in name.rpartition("/")[2]:
         name += f":{target.tag}"  # so that a later update knows what to look up
-    after = f"{name}@{answer}"
+    after = f"{name}@{answer.digest}"
     return PinResult(image, PinOutcome.UNCHANGED if after == text else PinOutcome.PINNED, text, after)
 
 
