@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from shipgraph.errors import ConfigurationError, DirtyWorkTree
+from shipgraph.errors import ConfigurationError, DirtyWorkTree, UnpinnedBase
 from shipgraph.oci.reference import check_host, check_repository
 from shipgraph.project.channels import decide
 from shipgraph.project.trigger import TriggerKind
@@ -65,6 +65,13 @@ class Release:
         """Platforms of the project that this release leaves out; whoever narrows them says so."""
         return tuple(platform for platform in self.project.platforms if platform not in self.platforms)
 
+    @property
+    def unpinned_bases(self) -> tuple[str, ...]:
+        """Images whose base names no digest, where the channel takes only pinned ones; empty elsewhere."""
+        if self.channel is None or not self.project.channels[self.channel].pinned:
+            return ()
+        return tuple(image.key for image in self.project.graph if image.base is not None and not image.base.pinned)
+
     def image_platforms(self, key: str) -> tuple[Platform, ...]:
         """The platforms one image is built for in this release."""
         return tuple(platform for platform in self.project.graph[key].platforms if platform in self.platforms)
@@ -110,12 +117,13 @@ def plan_release(
         namespace: overrides the project's namespace.
         platforms: narrows the project's platforms; only a rehearsal or a pull request may.
         rehearsal: nothing leaves the machine, so a dirty work tree, fewer platforms, a branch that no channel follows,
-            and an event about another commit are allowed; a project without a source repository gets its own name as
+            unpinned bases, and an event about another commit are allowed; a project without a source repository gets its own name as
             namespace. `plan` sets it too.
 
     Raises:
         ConfigurationError: the trigger leads nowhere, or registry, namespace or platforms can't be.
         DirtyWorkTree: the work tree has changes, and this is neither a rehearsal nor a pull request.
+        UnpinnedBase: the channel takes only pinned bases, and this is no rehearsal.
     """
     narrow = rehearsal or trigger.kind is TriggerKind.PULL_REQUEST
     fallback = project.default_branch if rehearsal else None
@@ -149,6 +157,12 @@ def plan_release(
     )
     for repository in release.repositories:
         check_repository(repository)
+    if release.unpinned_bases and not rehearsal:
+        raise UnpinnedBase(
+            f"channel {release.channel} takes only bases pinned by digest, and {', '.join(release.unpinned_bases)}"
+            f" {'has' if len(release.unpinned_bases) == 1 else 'have'} none",
+            hint="run `shipgraph pin` and commit the file",
+        )
     return release
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shipgraph.errors import ConfigurationError, DirtyWorkTree, InvalidReference
+from shipgraph.errors import ConfigurationError, DirtyWorkTree, InvalidReference, UnpinnedBase
 from shipgraph.oci.platform import Platform
 from shipgraph.project.git import GitState
 from shipgraph.project.loader import load_project
@@ -50,8 +50,12 @@ def test_a_push_to_main(project: Project) -> None:
 
 
 def test_a_version_tag_moves_two_tags(project: Project) -> None:
-    release = plan_release(project, GIT, Trigger(TriggerKind.TAG, "refs/tags/v1.0.0", SHA))
+    trigger = Trigger(TriggerKind.TAG, "refs/tags/v1.0.0", SHA)
+    with pytest.raises(UnpinnedBase, match="channel prod takes only bases pinned by digest, and base has none"):
+        plan_release(project, GIT, trigger)
+    release = plan_release(project, GIT, trigger, rehearsal=True)
     assert release.moving_tags == ("prod", "v1.0.0")
+    assert release.unpinned_bases == ("base",)
 
 
 def test_a_pull_request_publishes_nothing_and_may_be_narrow(project: Project) -> None:

@@ -23,6 +23,23 @@ def test_the_published_schema_is_current() -> None:
     assert PUBLISHED.read_text(encoding="utf-8") == schema_text(), "run python -m shipgraph.project.schema"
 
 
+def test_every_key_is_in_the_configuration_page() -> None:
+    page = PUBLISHED.with_name("configuration.md").read_text(encoding="utf-8")
+    schema = build_schema()
+    for name, table in schema["$defs"].items():
+        for key in table["properties"]:
+            written = f"{key} = " if name == "FileMapping" else f"| `{key}` |"
+            assert written in page, f"{key} of {name} is missing"
+    assert all(f"[{key}" in page for key in schema["properties"])
+
+
+def test_examples_of_the_configuration_page_are_valid() -> None:
+    page = PUBLISHED.with_name("configuration.md").read_text(encoding="utf-8")
+    whole, *_, channels = (part.split("```")[0] for part in page.split("```toml\n")[1:])
+    for text in (whole, whole + channels):
+        jsonschema.validate(tomllib.loads(text), build_schema())
+
+
 def test_it_is_a_schema() -> None:
     schema = json.loads(schema_text())
     jsonschema.Draft202012Validator.check_schema(schema)
