@@ -90,9 +90,10 @@ class Manifests:
         if ":" in reference:
             return digest_of(reference)
         try:
-            descriptor = await self._backend.resolve(name, check_tag(reference))
+            check_tag(reference)
         except InvalidReference as error:
             raise _unknown(name, reference) from error
+        descriptor = await self._backend.resolve(name, reference)
         if descriptor is None:
             raise _unknown(name, reference)
         return descriptor.digest
