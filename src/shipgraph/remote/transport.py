@@ -307,12 +307,13 @@ def _failure(error: Exception) -> TransportFailure:
     for cause in chain:
         if isinstance(cause, exceptions.NameResolutionError | socket.gaierror):
             return TransportFailure("the host name does not resolve")
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, TimeoutError):
+            return TransportFailure(cause.strerror[:1].lower() + cause.strerror[1:])
+    for cause in chain:
         if isinstance(cause, exceptions.ConnectTimeoutError):
             return TransportFailure("connecting timed out")
         if isinstance(cause, exceptions.TimeoutError | TimeoutError):
             return TransportFailure("the answer timed out")
         if isinstance(cause, exceptions.IncompleteRead):
             return TransportFailure("the connection was cut inside the body")
-        if isinstance(cause, OSError) and cause.strerror:
-            return TransportFailure(cause.strerror[:1].lower() + cause.strerror[1:])
     return TransportFailure(f"the connection broke ({type(chain[-1]).__name__})")
