@@ -135,6 +135,19 @@ async def relation(folder: Path, a: str, b: str) -> Relation:
     return Relation.UNKNOWN if await is_shallow(folder) else Relation.DIVERGED
 
 
+async def list_files(folder: Path) -> tuple[str, ...]:
+    """The files below a folder that committing everything would hold, sorted: POSIX paths relative to the folder.
+
+    Tracked files and new ones that aren't ignored; never deleted ones, nor shipgraph's own state.
+
+    Raises:
+        GitError: git failed.
+    """
+    listed = await _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", _EXCLUDE)
+    deleted = await _git(folder, "ls-files", "-z", "--deleted", "--", ".")
+    return tuple(sorted({path for path in listed.split("\0") if path} - set(deleted.split("\0"))))
+
+
 async def is_shallow(folder: Path) -> bool:
     """Whether the clone's history is cut off.
 

@@ -109,6 +109,7 @@ def plan_release(
     namespace: str | None = None,
     platforms: Sequence[Platform] | None = None,
     rehearsal: bool = False,
+    view: bool = False,
 ) -> Release:
     """Decide what a trigger releases; nothing is read or written.
 
@@ -117,16 +118,19 @@ def plan_release(
         namespace: overrides the project's namespace.
         platforms: narrows the project's platforms; only a rehearsal or a pull request may.
         rehearsal: nothing leaves the machine, so a dirty work tree, fewer platforms, a branch that no channel follows,
-            unpinned bases, and an event about another commit are allowed; a project without a source repository gets its own name as
-            namespace. `plan` sets it too.
+            unpinned bases, and an event about another commit are allowed; a project without a source repository gets
+            its own name as namespace.
+        view: nothing is shipped at all, only looked at (`plan`, `status`): what `rehearsal` allows, but for the
+            namespace.
 
     Raises:
         ConfigurationError: the trigger leads nowhere, or registry, namespace or platforms can't be.
-        DirtyWorkTree: the work tree has changes, and this is neither a rehearsal nor a pull request.
-        UnpinnedBase: the channel takes only pinned bases, and this is no rehearsal.
+        DirtyWorkTree: the work tree has changes, and this is no rehearsal, view or pull request.
+        UnpinnedBase: the channel takes only pinned bases, and this is no rehearsal or view.
     """
-    narrow = rehearsal or trigger.kind is TriggerKind.PULL_REQUEST
-    fallback = project.default_branch if rehearsal else None
+    harmless = rehearsal or view
+    narrow = harmless or trigger.kind is TriggerKind.PULL_REQUEST
+    fallback = project.default_branch if harmless else None
     destination = decide(project.channels, trigger, branch=git.branch, fallback=fallback)
     if git.dirty and not narrow:
         raise DirtyWorkTree(
@@ -157,7 +161,7 @@ def plan_release(
     )
     for repository in release.repositories:
         check_repository(repository)
-    if release.unpinned_bases and not rehearsal:
+    if release.unpinned_bases and not harmless:
         raise UnpinnedBase(
             f"channel {release.channel} takes only bases pinned by digest, and {', '.join(release.unpinned_bases)}"
             f" {'has' if len(release.unpinned_bases) == 1 else 'have'} none",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shipgraph.errors import GitError
-from shipgraph.project.git import Relation, is_shallow, read_git, relation
+from shipgraph.project.git import Relation, is_shallow, list_files, read_git, relation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +69,18 @@ async def test_own_state_and_ignored_files_are_not_changes(repository: Repositor
     assert state.dirty
     with pytest.raises(subprocess.CalledProcessError):  # the tree must not be in the repository
         repository.git("cat-file", "-e", state.tree)
+
+
+async def test_files_that_may_be_shipped(repository: Repository) -> None:
+    for name in ("in/kept", "in/gone", "in/x.log", "in/deep/ünï code", "in/.shipgraph/key", "out"):
+        (repository.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository.root / name).write_text("x")
+    (repository.root / ".gitignore").write_text("*.log\n")
+    repository.git("add", "in/gone", "in/kept")
+    (repository.root / "in" / "gone").unlink()
+    assert await list_files(repository.root / "in") == ("deep/ünï code", "kept")
+    repository.commit()
+    assert await list_files(repository.root / "in") == ("deep/ünï code", "kept")
 
 
 async def test_variables_of_a_hook_do_not_mislead(

@@ -56,6 +56,9 @@ def test_a_version_tag_moves_two_tags(project: Project) -> None:
     release = plan_release(project, GIT, trigger, rehearsal=True)
     assert release.moving_tags == ("prod", "v1.0.0")
     assert release.unpinned_bases == ("base",)
+    assert plan_release(project, DIRTY, trigger, view=True).unpinned_bases == ("base",)
+    with pytest.raises(ConfigurationError, match="which namespace"):
+        plan_release(project, replace(GIT, remote_url=""), trigger, view=True)
 
 
 def test_a_pull_request_publishes_nothing_and_may_be_narrow(project: Project) -> None:
