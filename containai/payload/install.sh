@@ -101,7 +101,11 @@ class Registry:
         values = dict(re.findall(r'([a-z]+)="([^"]*)"', rest))
         if scheme.lower() != "bearer" or "realm" not in values:
             raise Refused("%s asks for a login (%s); only anonymous reading is supported" % (self.host, scheme or "?"))
-        realm = urllib.parse.urlsplit(values["realm"])
+        try:
+            realm = urllib.parse.urlsplit(values["realm"])
+            realm.port
+        except ValueError as error:
+            raise Refused("%s sends to %r for a token: %s" % (self.host, values["realm"], error))
         if realm.scheme != "https" and not (self.plain and realm.scheme == "http" and is_loopback(realm.hostname)):
             raise Refused("the registry sends to %s for a token, which is not TLS" % values["realm"])
         query = {"scope": values.get("scope", "repository:%s:pull" % repository)}
@@ -114,8 +118,8 @@ class Registry:
         except (OSError, http.client.HTTPException) as error:
             raise Refused("%s: no anonymous token: %s. Is the package public?" % (address, error))
         token = document.get("token") or document.get("access_token")
-        if not isinstance(token, str) or not token:
-            raise Refused("%s: the answer has no token" % address)
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise Refused("%s: the answer has no valid token" % address)
         return token
 
     def manifest(self, repository, reference):

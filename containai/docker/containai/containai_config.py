@@ -22,9 +22,9 @@ What the file may say:
     model = "gpt-5"
 
 Written are ~/.claude.json and ~/.claude/settings.json, ~/.codex/config.toml, ~/.copilot/mcp-config.json and
-~/.copilot/config.json. In the JSON files only the servers and settings named here change, everything else stays; what an
-earlier run wrote and the file no longer names is removed. In Codex's TOML file the part between two marker lines is ours.
-Every file is replaced as a whole or not at all.
+~/.copilot/settings.json. In the JSON files only the servers and settings named here change, everything else stays; what
+an earlier run wrote and config.toml no longer names is removed. In Codex's TOML file the parts between two marker lines
+are ours. Every file is replaced as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ import re
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 AGENTS = ("claude", "codex", "copilot")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -74,7 +76,7 @@ class Config:
         return [server for server in self.servers if agent in server.agents]
 
 
-# Reading ----------------------------------------------------------------------------------------------------------------
+# Reading ------------------------------------------------------------------------------------------------------------
 
 
 def read_config(path: Path) -> Config:
@@ -89,8 +91,8 @@ def read_config(path: Path) -> Config:
 
 
 def parse(document: Mapping[str, Any]) -> Config:
-    # [run] and [proxy] are the launcher's.
-    known(document, "the file", {"mcp_servers", "agents", "run", "proxy"})
+    # [run], [proxy] and [log_forwarder] are the launcher's.
+    known(document, "the file", {"mcp_servers", "agents", "run", "proxy", "log_forwarder"})
     servers = []
     for name, entry in table(document, "mcp_servers").items():
         where = f"mcp_servers.{name}"
@@ -180,7 +182,7 @@ def mapping(entry: Mapping[str, Any], key: str, where: str) -> Mapping[str, str]
     return value
 
 
-# Writing: each agent's own format -----------------------------------------------------------------------------------------
+# Writing: each agent's own format -----------------------------------------------------------------------------------
 
 
 def claude_server(server: Server) -> dict[str, Any]:
@@ -245,7 +247,7 @@ def toml_key(key: str) -> str:
 
 def codex_document(config: Config, old: str) -> str:
     """Codex's config.toml: settings first (they are top-level keys), the user's own text, then the servers."""
-    own = re.sub(rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n?", "", old, flags=re.M | re.S).strip("\n")
+    own = re.sub(rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n?", "", old, flags=re.MULTILINE | re.DOTALL).strip("\n")
     try:
         theirs = tomllib.loads(own)
     except tomllib.TOMLDecodeError as error:
@@ -277,7 +279,7 @@ def toml_server(server: Server) -> str:
     return "\n".join([f"[mcp_servers.{toml_key(server.name)}]", *lines])
 
 
-# Writing: files -----------------------------------------------------------------------------------------------------------
+# Writing: files -----------------------------------------------------------------------------------------------------
 
 
 def convert(config: Config, home: Path, agents: Sequence[str] = AGENTS) -> list[Path]:
@@ -293,7 +295,7 @@ def convert(config: Config, home: Path, agents: Sequence[str] = AGENTS) -> list[
         render = claude_server if agent == "claude" else copilot_server
         names = (".claude.json", ".claude/settings.json")
         if agent == "copilot":
-            names = (".copilot/mcp-config.json", ".copilot/config.json")
+            names = (".copilot/mcp-config.json", ".copilot/settings.json")
         servers = {server.name: render(server) for server in config.servers_of(agent)}
         settings = dict(config.settings.get(agent, {}))
         before = state.get(agent, {})
@@ -341,7 +343,7 @@ def replace(path: Path, text: str) -> bool:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -16,8 +16,9 @@ Settings, from the environment:
     DELIVERY          when a line counts as delivered. acked: the broker said so (this program's `broker` does);
                       sent (default): the broker's machine has it, which works with every program that reads lines
 
-A line is sent again unless it counts as delivered, so none is lost when the connection breaks, the log is rotated or the
-forwarder restarts; a few may arrive twice. Only whole lines are sent. Runs on what python3.11-minimal has.
+A line is sent again unless it counts as delivered, so none is lost when the connection breaks, the log is rotated or
+the forwarder restarts; a few may arrive twice. Only whole lines are sent. python3.11-minimal is enough for it all:
+that has neither json nor dataclasses.
 """
 
 import fcntl
@@ -31,6 +32,7 @@ import sys
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, NamedTuple
 
@@ -58,9 +60,9 @@ class BrokenLink(Exception):
 class Settings(NamedTuple):
     host: str
     port: int
-    certs: str
-    log_file: str
-    state_dir: str
+    certs: Path
+    log_file: Path
+    state_dir: Path
     acked: bool
 
     @classmethod
@@ -74,21 +76,21 @@ class Settings(NamedTuple):
         port = environment.get("BROKER_PORT", "4433")
         if not port.isdigit() or not 0 < int(port) < 65536:
             raise SettingsError(f"BROKER_PORT is {port!r}, which is not a port")
-        certs = environment.get("CERTS", "/certs")
+        certs = Path(environment.get("CERTS", "/certs"))
         for name in ("ca.crt", "tls.crt", "tls.key"):
-            if not os.access(f"{certs}/{name}", os.R_OK):
-                raise SettingsError(f"{certs}/{name} can't be read")
+            if not os.access(certs / name, os.R_OK):
+                raise SettingsError(f"{certs / name} can't be read")
         return cls(
             host=host,
             port=int(port),
             certs=certs,
-            log_file=environment.get("LOG_FILE", "/var/log/squid/access.log"),
-            state_dir=environment.get("STATE_DIR", "/var/lib/logfw"),
+            log_file=Path(environment.get("LOG_FILE", "/var/log/squid/access.log")),
+            state_dir=Path(environment.get("STATE_DIR", "/var/lib/logfw")),
             acked=delivery == "acked",
         )
 
 
-# The file --------------------------------------------------------------------------------------------------------------
+# The file -----------------------------------------------------------------------------------------------------------
 
 
 class Position(NamedTuple):
@@ -101,21 +103,20 @@ class Position(NamedTuple):
 class Follower:
     """Reads whole lines of a file that grows and is rotated: FILE becomes FILE.0 (or .1), that FILE.1, and so on."""
 
-    def __init__(self, path: str, position: Position | None) -> None:
+    def __init__(self, path: Path, position: Position | None) -> None:
         self.path = path
         self.file: BinaryIO | None = None
         self.position = position
 
-    def generations(self) -> list[str]:
+    def generations(self) -> list[Path]:
         """The files there are, oldest first."""
-        folder, name = os.path.split(self.path)
         rotated = []
-        for entry in os.listdir(folder or "."):
-            suffix = entry[len(name) + 1 :]
-            if entry.startswith(f"{name}.") and suffix.isdigit():
-                rotated.append(int(suffix))
-        paths = [f"{self.path}.{number}" for number in sorted(rotated, reverse=True)]
-        return [*paths, self.path] if os.path.exists(self.path) else paths
+        for path in self.path.parent.glob(f"{self.path.name}.*"):
+            suffix = path.name[len(self.path.name) + 1 :]
+            if suffix.isdigit():
+                rotated.append((int(suffix), path))
+        paths = [path for _, path in sorted(rotated, reverse=True)]
+        return [*paths, self.path] if self.path.exists() else paths
 
     def seek(self, position: Position | None) -> None:
         """Go on from a position; without one, or if its file is gone, from the oldest line there is."""
@@ -128,7 +129,7 @@ class Follower:
             return True
         for path in self.generations() if self.position else []:
             try:
-                file = open(path, "rb")  # noqa: SIM115
+                file = path.open("rb")
             except FileNotFoundError:
                 continue
             status = os.fstat(file.fileno())
@@ -139,10 +140,10 @@ class Follower:
             file.close()
         return self.start(self.generations()[:1])
 
-    def start(self, paths: list[str]) -> bool:
+    def start(self, paths: list[Path]) -> bool:
         for path in paths:
             try:
-                self.file = open(path, "rb")
+                self.file = path.open("rb")
             except FileNotFoundError:
                 continue
             self.position = Position(os.fstat(self.file.fileno()).st_ino, 0)
@@ -154,11 +155,8 @@ class Follower:
         assert self.file
         inode = os.fstat(self.file.fileno()).st_ino
         paths = self.generations()
-        inodes = [os.stat(path).st_ino for path in paths]
-        if inode in inodes:
-            newer = paths[inodes.index(inode) + 1 :][:1]
-        else:
-            newer = paths[:1]
+        inodes = [path.stat().st_ino for path in paths]
+        newer = paths[inodes.index(inode) + 1 :][:1] if inode in inodes else paths[:1]
         old = self.file
         if not newer or not self.start(newer):
             return False
@@ -179,7 +177,8 @@ class Follower:
         return []
 
     def read_batch(self) -> list[tuple[bytes, Position]]:
-        assert self.file and self.position
+        assert self.file
+        assert self.position
         inode, offset = self.position.inode, self.position.offset
         if os.fstat(self.file.fileno()).st_size < offset:
             say(f"{self.path} was cut short, starting over")
@@ -201,14 +200,13 @@ class Follower:
 class Memory:
     """The position on disk."""
 
-    def __init__(self, folder: str) -> None:
-        self.path = f"{folder}/position"
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "position"
         self.saved: Position | None = None
 
     def load(self) -> Position | None:
         try:
-            with open(self.path, encoding="utf-8") as file:
-                inode, offset = file.read().split()
+            inode, offset = self.path.read_text(encoding="ascii").split()
             self.saved = Position(int(inode), int(offset))
         except FileNotFoundError:
             self.saved = None
@@ -219,29 +217,29 @@ class Memory:
     def save(self, position: Position | None) -> None:
         if position is None or position == self.saved:
             return
-        with open(f"{self.path}.new", "w", encoding="utf-8") as file:
-            file.write(f"{position.inode} {position.offset}\n")
-        os.replace(f"{self.path}.new", self.path)
+        new = self.path.with_suffix(".new")
+        new.write_text(f"{position.inode} {position.offset}\n", encoding="ascii")
+        new.replace(self.path)
         self.saved = position
 
 
-# The connection --------------------------------------------------------------------------------------------------------
+# The connection -----------------------------------------------------------------------------------------------------
 
 
 def client_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=f"{settings.certs}/ca.crt")
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(settings.certs / "ca.crt"))
     return hardened(context, settings)
 
 
 def server_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=f"{settings.certs}/ca.crt")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(settings.certs / "ca.crt"))
     context.verify_mode = ssl.CERT_REQUIRED
     return hardened(context, settings)
 
 
 def hardened(context: ssl.SSLContext, settings: Settings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(f"{settings.certs}/tls.crt", f"{settings.certs}/tls.key")
+    context.load_cert_chain(settings.certs / "tls.crt", settings.certs / "tls.key")
     return context
 
 
@@ -320,7 +318,7 @@ class Link:
         return 0 if struct.unpack("i", unconfirmed)[0] else len(self.pending)
 
 
-# The commands ----------------------------------------------------------------------------------------------------------
+# The commands -------------------------------------------------------------------------------------------------------
 
 
 class Stop:
@@ -393,7 +391,7 @@ def check(settings: Settings) -> int:
 def broker(settings: Settings, path: str) -> int:
     stop = Stop()
     context = server_context(settings)
-    output = open(path, "ab") if path else sys.stdout.buffer  # noqa: SIM115
+    output = Path(path).open("ab") if path else sys.stdout.buffer  # noqa: SIM115
     lock = threading.Lock()
     listener = socket.create_server(("", settings.port), reuse_port=False)
     listener.settimeout(IDLE)
