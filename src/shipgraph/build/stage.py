@@ -148,7 +148,7 @@ async def build_platform(
     origin: Origin | None = None,
     secrets: Mapping[str, Path] | None = None,
     caches: Sequence[Cache] = (),
-    timeout: float = DEFAULT_TIMEOUT,
+    timeout: float | None = None,
     http_proxy: bool = True,
     run: str = "",
     emit: Emit,
@@ -188,7 +188,7 @@ async def build_platform(
             labels={**build.labels, **_commit_labels(build)},
             secrets=declared_secrets(build.secrets, secrets or {}),
             caches=tuple(caches),
-            timeout=timeout,
+            timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             http_proxy=http_proxy,
         )
         outcome = await builder.build(request, emit=emit)
