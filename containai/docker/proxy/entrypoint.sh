@@ -115,7 +115,7 @@ rotate_log() {
 case "${1:-proxy}" in
 proxy)
     write_configuration
-    rotate_log "$$" < /dev/null > /dev/null 2>&1 &
+    (exec < /dev/null > /dev/null 2>&1; rotate_log "$$") &
     exec squid -N -d 1 -f "$run/squid.conf"
     ;;
 check)
