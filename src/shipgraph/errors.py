@@ -27,6 +27,7 @@
     ├── Refused                       a gate, a test or missing evidence
     │   └── EvidenceMissing
     ├── BuildFailed                   a builder said no
+    │   └── BaseGone                  a base of the set can't be had any more, and what is there now differs
     ├── DiskFull                      no room left
     ├── ProcessFailed                 a program ended with an error or was stopped
     ├── GitError                      git could not answer
@@ -208,6 +209,10 @@ class BuildFailed(ShipgraphError):
     def __init__(self, what: str, *, hint: str = "", log: str = "") -> None:
         super().__init__(what, hint=hint)
         self.log = log
+
+
+class BaseGone(BuildFailed):
+    """A base that the set was resolved to is gone and can't be made again; only a new revision can go on."""
 
 
 class DiskFull(ShipgraphError):

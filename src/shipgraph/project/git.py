@@ -157,6 +157,20 @@ async def is_shallow(folder: Path) -> bool:
     return (await _git(folder, "rev-parse", "--is-shallow-repository")).strip() == "true"
 
 
+async def find_commit(folder: Path, name: str) -> tuple[str, int] | None:
+    """The commit that a tag's name or a commit's id stands for, and its time in seconds; None if git has neither.
+
+    Raises:
+        GitError: git failed.
+    """
+    ref = name if _COMMIT.fullmatch(name) else f"refs/tags/{name}"
+    answer = await _run(folder, "log", "-1", "--no-show-signature", "--format=%H %ct", ref, "--", check=False)
+    if answer.status != 0:
+        return None
+    commit, time = answer.stdout.split()
+    return commit, int(time)
+
+
 async def _is_ancestor(folder: Path, a: str, b: str) -> bool:
     done = await _run(folder, "merge-base", "--is-ancestor", a, b, check=False)
     if done.status not in (0, 1):

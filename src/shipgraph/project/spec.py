@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ class MetadataSpec:
 class BuildSpec:
     """How images are built: the builder's name or ``auto``, builds at a time (None: by the machine), cache kind."""
 
-    builder: str = "auto"
+    builder: Literal["auto", "buildx", "buildah"] = "auto"
     jobs: int | None = None
     cache: str = "local"
 

@@ -1,0 +1,57 @@
+"""`shipgraph rehearse`: the same release, into a registry that this process serves from a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shipgraph.cli import options
+from shipgraph.cli.output import Output
+from shipgraph.cli.running import Interrupt, run
+
+
+@click.command("rehearse")
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The registry's folder (default: .shipgraph/registry in the project's folder).",
+)
+@options.platforms
+@options.transaction
+@options.trigger
+@options.common
+def command(
+    folder: Path, as_json: bool, debug: bool, root: Path | None, wait: bool, diverged: bool,
+    move_release_tag: bool, **more: Any,
+) -> None:  # fmt: skip
+    """The whole release into a registry on this disk, without an account.
+
+    It is the same path as `release`, over HTTP; a dirty work tree and fewer platforms are allowed.
+    """
+    output = Output(as_json=as_json, debug=debug)
+
+    async def rehearse(interrupt: Interrupt) -> None:
+        from shipgraph.cli.show import published_json, release_text
+        from shipgraph.engine.opening import open_release
+        from shipgraph.engine.rehearsing import rehearse as engine_rehearse
+        from shipgraph.engine.releasing import Transacting
+        from shipgraph.promote.stage import Wishes
+
+        wanted = await open_release(options.asked(folder, **more), rehearsal=True)
+        with output.progress() as emit:
+            published = await engine_rehearse(
+                wanted,
+                root,
+                Transacting(
+                    Wishes(wait, diverged, move_release_tag),
+                    stop=lambda: interrupt.asked,
+                    protected=interrupt.protected,
+                ),
+                emit=emit,
+            )
+        text = release_text(published.release, published.found, published.outcome, published.evidence, published.images)
+        output.result(published_json(published), text)
+
+    run(output, rehearse)

@@ -1,0 +1,57 @@
+"""The program's entry: a group whose commands are imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+from shipgraph import __version__
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "plan": ("plan", "Show the graph, and what a release would build, reuse and move. Changes nothing."),
+    "release": ("release", "Build, push, and publish all of it: every moving tag changes together, or none."),
+    "rehearse": ("rehearse", "The whole release into a registry on this disk, without an account."),
+    "serve": ("serve", "Serve the registry of a folder over HTTP."),
+    "build": ("build", "Build images and push them under their immutable tag. No moving tag changes."),
+    "payload": ("payload", "Pack the payload and push it under its immutable tags."),
+    "finalize": ("finalize", "Move all tags to a release that is in the registry."),
+    "promote": ("promote", "Move an existing release to another channel or version. Builds nothing."),
+    "resume": ("resume", "End a transaction whose owner has died."),
+    "status": ("status", "Show the channels: digests, history, drift, unfinished transactions."),
+    "verify": ("verify", "Check a published channel: everything that is broken, not the first."),
+    "pin": ("pin", "Fill in the digests of external bases."),
+}  # fmt: skip
+"""Each command's module in ``commands`` and its line in the help; a test holds the lines against the commands' own."""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports one only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """The commands in the order of a release."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"shipgraph.cli.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="shipgraph")
+def main() -> None:
+    """Ship a graph of container images, a payload and channel metadata to an OCI registry as one release.
+
+    Exit codes: 0 done; 1 failed; 2 usage or configuration; 3 refused by a gate or test; 4 conflict (immutable tag,
+    channel ahead, another transaction); 5 the registry or network failed and trying again is safe.
+    """

@@ -1,0 +1,116 @@
+"""Runs a command's coroutine: signals, errors as text, exit codes. A traceback is shown only with ``--debug``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from shipgraph.cli import exit_codes
+from shipgraph.errors import ShipgraphError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    import anyio
+
+    from shipgraph.cli.output import Output
+
+
+class Interrupt:
+    """What the user's Ctrl-C or a SIGTERM means: stop now, or, while tags move, stop only at the second one."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.scope: anyio.CancelScope | None = None
+        self._protected = False
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+    @contextmanager
+    def protected(self) -> Iterator[None]:
+        """While tags move: the first signal is only remembered, and the transaction ends cleanly by itself."""
+        self._protected = True
+        try:
+            yield
+        finally:
+            self._protected = False
+
+    def signal(self, say: Callable[[str], None]) -> None:
+        """Take one signal."""
+        if self._protected and not self.asked:
+            say("stopping: the transaction ends first, so that no tag is left half-moved (again: stop at once)")
+        elif self.scope is not None:
+            if self._protected:
+                say("stopped in the middle of a transaction; run `shipgraph resume` to end it")
+            self.scope.cancel()
+        self.asked = True
+
+
+def run(output: Output, command: Callable[[Interrupt], Awaitable[int | None]]) -> NoReturn:
+    """Run a command to its end and exit with its code."""
+    import anyio
+
+    interrupt = Interrupt()
+
+    async def watched() -> int:
+        code: int | None = exit_codes.INTERRUPTED
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                interrupt.scope = scope
+
+                async def listen() -> None:
+                    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                        async for _ in signals:
+                            interrupt.signal(output.say)
+
+                group.start_soon(listen)
+                code = await command(interrupt)
+            group.cancel_scope.cancel()
+        if scope.cancelled_caught:
+            output.say("interrupted; running the same command again goes on where this one stopped")
+        return exit_codes.DONE if code is None else code
+
+    try:
+        code = anyio.run(watched)
+    except BaseException as raised:  # the last place before the user
+        code = _report(output, raised)
+    sys.exit(code)
+
+
+def _report(output: Output, raised: BaseException) -> int:
+    from shipgraph.tasks import first_error
+
+    error = first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised
+    if isinstance(error, ShipgraphError):
+        if output.debug:
+            import traceback
+
+            traceback.print_exception(error, file=sys.stderr)
+        output.error(error)
+        if output.as_json:
+            output.result({"error": _as_json(error)}, "")
+        return exit_codes.exit_code(error)
+    if isinstance(error, KeyboardInterrupt):
+        return exit_codes.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return exit_codes.FAILED
+    if output.debug or not isinstance(error, Exception):
+        raise raised
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    output.say(f"internal error: {type(error).__name__}: {error} ({last.name}, line {last.lineno})")
+    output.say("  next: run it again with --debug and report the traceback")
+    return exit_codes.FAILED
+
+
+def _as_json(error: ShipgraphError) -> dict[str, str | int]:
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "hint": error.hint,
+        "exitCode": exit_codes.exit_code(error),
+    }

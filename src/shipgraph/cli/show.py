@@ -1,0 +1,101 @@
+"""Results as text and as JSON: the shapes that several commands print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shipgraph.cli.output import table
+from shipgraph.evidence.requirements import Kind
+from shipgraph.promote.protocol import Settled
+
+if TYPE_CHECKING:
+    from shipgraph.engine.images import ImageResult
+    from shipgraph.engine.releasing import Published
+    from shipgraph.evidence.requirements import Survey
+    from shipgraph.project.release import Release
+    from shipgraph.promote.collect import ReleaseSet
+    from shipgraph.promote.protocol import Unchanged
+
+
+def published_json(published: Published) -> dict[str, Any]:
+    """The document of `release` and `rehearse`."""
+    outcomes = {image.key: image for image in published.images}
+    document = release_json(published.release, published.found, published.outcome, published.evidence)
+    for image in document["images"]:
+        image["outcome"] = outcomes[image["key"]].outcome
+        image["builtPlatforms"] = [str(platform) for platform in outcomes[image["key"]].built]
+    document["payloadUploaded"] = published.payload_uploaded
+    document["unchanged"] = published.unchanged
+    return document
+
+
+def release_json(release: Release, found: ReleaseSet, outcome: Settled | Unchanged, evidence: Survey) -> dict[str, Any]:
+    """What all commands that finalize print."""
+    return {
+        "channel": release.channel,
+        "version": release.version,
+        "registry": release.registry,
+        "commit": release.commit,
+        "dirty": release.dirty,
+        "immutableTag": found.immutable_tag,
+        "serial": outcome.serial,
+        "moved": isinstance(outcome, Settled),
+        "images": [
+            {
+                "key": image.key,
+                "repository": f"{release.registry}/{image.repository}",
+                "digest": str(image.index.digest),
+                "platforms": {str(child.platform): str(child.digest) for child in image.index.manifests},
+            }
+            for image in found.images
+        ],
+        "payload": None
+        if found.payload is None
+        else {
+            "repository": f"{release.registry}/{found.payload_repository}",
+            "digest": str(found.payload.digest),
+            "layer": str(found.payload.layers[0].digest),
+        },
+        "metadata": {
+            "repository": f"{release.registry}/{release.metadata_repository}",
+            "digest": str(outcome.metadata),
+        },
+        "evidence": {str(kind): evidence.state(kind) for kind in Kind},
+        "omittedPlatforms": [str(platform) for platform in release.omitted_platforms],
+    }
+
+
+def release_text(
+    release: Release,
+    found: ReleaseSet,
+    outcome: Settled | Unchanged,
+    evidence: Survey,
+    images: tuple[ImageResult, ...] = (),
+) -> str:
+    """The channel's table: every digest, what was done, and which evidence is missing."""
+    outcomes = {image.key: image.outcome for image in images}
+    rows = [
+        [
+            image.repository,
+            str(image.index.digest)[:19],
+            " ".join(sorted(str(child.platform).removeprefix("linux/") for child in image.index.manifests)),
+            outcomes.get(image.key, ""),
+        ]
+        for image in found.images
+    ]
+    if found.payload is not None and found.payload_repository is not None:
+        rows.append([found.payload_repository, str(found.payload.digest)[:19], "", ""])
+    rows.append([release.metadata_repository, str(outcome.metadata)[:19], "", f"serial {outcome.serial}"])
+    moved = isinstance(outcome, Settled)
+    lines = [
+        f"channel {release.channel}  version {release.version}  {found.immutable_tag}",
+        "",
+        table(rows, head=["repository", "digest", "platforms", ""]),
+        "",
+        "evidence: " + "  ".join(f"{kind} {evidence.state(kind)}" for kind in Kind),
+    ]
+    if release.omitted_platforms:
+        lines.append("not built: " + ", ".join(map(str, release.omitted_platforms)))
+    tags = ", ".join(release.moving_tags)
+    lines.append(f"moved: {tags} of every image, together" if moved else f"unchanged: {tags} already is this release")
+    return "\n".join(lines)

@@ -1,0 +1,268 @@
+"""Builds the graph: parents before children by digest, siblings at the same time, one platform after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from shipgraph.build.assemble import assemble, read_index
+from shipgraph.build.builder import DEFAULT_TIMEOUT, BaseImage
+from shipgraph.build.built import Built
+from shipgraph.build.claims import claim_image_tag, find_build
+from shipgraph.build.context import read_context
+from shipgraph.build.stage import (
+    Origin,
+    PlatformBuild,
+    build_platform,
+    describe_image,
+    plan_inputs,
+    publish_platform,
+)
+from shipgraph.events import Finished
+from shipgraph.oci import media_types
+from shipgraph.project.bases import EmptyBase
+from shipgraph.tasks import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shipgraph.build.context import Context
+    from shipgraph.engine.bases import BaseSupply
+    from shipgraph.engine.workshop import Workshop
+    from shipgraph.events import Emit
+    from shipgraph.oci.digest import Digest
+    from shipgraph.oci.manifest import ImageIndex
+    from shipgraph.oci.platform import Platform
+    from shipgraph.project.graph import ImageSpec
+    from shipgraph.project.release import Release
+    from shipgraph.promote.timing import Timing
+    from shipgraph.records.sets import SetRecord
+    from shipgraph.store.protocols import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """One image of the release as it is in the target registry; ``built`` names the platforms built by this run."""
+
+    key: str
+    repository: str
+    index: ImageIndex
+    built: tuple[Platform, ...]
+
+    @property
+    def outcome(self) -> str:
+        """``built`` or ``unchanged``."""
+        return "built" if self.built else "unchanged"
+
+
+def describe(release: Release, image: ImageSpec) -> dict[str, str]:
+    """The annotations of an image that are the same for every commit."""
+    return describe_image(
+        image.repository.rpartition("/")[2],
+        source=release.source,
+        description=image.description or release.project.description,
+        licenses=release.project.licenses,
+    )
+
+
+async def read_contexts(release: Release, keys: Sequence[str], *, emit: Emit) -> dict[str, Context]:
+    """The hashed build contexts of images."""
+    project = release.project
+
+    async def one(key: str) -> Context:
+        image = project.graph[key]
+        folder, dockerfile = project.locate(image.context), project.locate(image.dockerfile)
+        return await read_context(folder, dockerfile, emit=emit, task=f"context:{key}")
+
+    return dict(zip(keys, await gather([partial(one, key) for key in keys]), strict=True))
+
+
+def platform_build(
+    release: Release, record: SetRecord, image: ImageSpec, platform: Platform, context: Context, base: BaseImage | None
+) -> PlatformBuild:
+    """One build of the plan; ``base`` is the parent's manifest for the platform, or the external base's."""
+    project = release.project
+    return PlatformBuild(
+        image=image.key,
+        repository=release.repository(image.key),
+        platform=platform,
+        context=context,
+        dockerfile=project.locate(image.dockerfile),
+        base=base,
+        parent=image.parent is not None,
+        base_name="" if image.base is None or isinstance(image.base, EmptyBase) else str(image.base),
+        commit=release.commit,
+        created=release.commit_time,
+        arguments=image.args,
+        labels={**describe(release, image), **image.labels},
+        annotations=describe(release, image),
+        secrets=image.secrets,
+        epoch=record.epochs.get(image.key, 0),
+    )
+
+
+def parent_image(release: Release, parent: ImageSpec, digest: Digest) -> BaseImage:
+    """A parent's manifest for one platform as what its child is built from."""
+    return BaseImage(parent.repository, release.repository(parent.key), digest)
+
+
+async def build_graph(
+    release: Release,
+    record: SetRecord,
+    keys: Sequence[str],
+    *,
+    target: Store,
+    workshop: Workshop,
+    supply: BaseSupply,
+    timing: Timing,
+    run: str,
+    emit: Emit,
+) -> dict[str, ImageResult]:
+    """Bring images and all they are built from into the target registry, under the set's immutable tag.
+
+    Args:
+        keys: a closure of the graph, in topological order.
+
+    Raises:
+        BuildFailed, DiskFull, ToolMissing, ConfigurationError
+        ImmutableTagConflict: another image is there already under the immutable tag.
+        RegistryError
+    """
+    contexts = await read_contexts(release, keys, emit=emit)
+    builds: dict[tuple[str, Platform], Built] = {}
+    fresh: Counter[tuple[str, Platform]] = Counter()
+    graph = release.project.graph
+
+    async def one(key: str, platform: Platform, parent_done: anyio.Event | None, done: anyio.Event) -> None:
+        image = graph[key]
+        if parent_done is not None:
+            await parent_done.wait()
+        base = (
+            parent_image(release, graph[image.parent], builds[image.parent, platform].digest)
+            if image.parent is not None
+            else await supply.base_image(image, platform)
+        )
+        build = platform_build(release, record, image, platform, contexts[key], base)
+        inputs = await plan_inputs(build)
+        known = await find_build(target, release.metadata_repository, build.repository, inputs.hash)
+        if known is not None:
+            builds[key, platform] = Built(known, fresh=False)
+            emit(Finished(build.task, build.title, "unchanged"))
+        else:
+            async with workshop.jobs:
+                builds[key, platform] = await _build(
+                    build, release, target=target, workshop=workshop, supply=supply, timing=timing, run=run, emit=emit
+                )
+            fresh[key, platform] += 1
+        done.set()
+
+    for platform in release.platforms:
+        wanted = [key for key in keys if platform in release.image_platforms(key)]
+        done = {key: anyio.Event() for key in wanted}
+        calls = [
+            partial(one, key, platform, None if (parent := graph[key].parent) is None else done[parent], done[key])
+            for key in wanted
+        ]
+        await gather(calls)
+
+    results: dict[str, ImageResult] = {}
+    for key in keys:
+        mine = tuple(platform for platform in release.image_platforms(key) if fresh[key, platform])
+        results[key] = await _tag(release, record, key, mine, builds, results, target=target, timing=timing, run=run)
+    return results
+
+
+async def _build(
+    build: PlatformBuild,
+    release: Release,
+    *,
+    target: Store,
+    workshop: Workshop,
+    supply: BaseSupply,
+    timing: Timing,
+    run: str,
+    emit: Emit,
+) -> Built:
+    """Build into the job's registry and copy what came out to the target."""
+    image = release.project.graph[build.image]
+    registry = await workshop.registry()
+    if build.parent:
+        # a parent that wasn't built just now is only in the target
+        origin: Origin | None = Origin(target, build.base.repository if build.base else "")
+    else:
+        origin = await supply.origin(image, build.platform)
+    built = await build_platform(
+        build,
+        builder=await workshop.builder(),
+        job=registry.store,
+        job_address=registry.address,
+        logs=workshop.workspace.logs,
+        origin=origin,
+        secrets=workshop.secrets,
+        run=run,
+        emit=emit,
+        timeout=DEFAULT_TIMEOUT if image.timeout is None else image.timeout,
+    )
+    return await publish_platform(
+        built,
+        job=registry.store,
+        target=target,
+        metadata=release.metadata_repository,
+        settle=timing.settle,
+        sleep=anyio.sleep,
+        emit=emit,
+    )
+
+
+async def _tag(
+    release: Release,
+    record: SetRecord,
+    key: str,
+    fresh: tuple[Platform, ...],
+    builds: Mapping[tuple[str, Platform], Built],
+    parents: Mapping[str, ImageResult],
+    *,
+    target: Store,
+    timing: Timing,
+    run: str,
+) -> ImageResult:
+    """Assemble an image's index and claim its immutable tag."""
+    image = release.project.graph[key]
+    repository = release.repository(key)
+    annotations = describe(release, image)
+    parent = "" if image.parent is None else str(parents[image.parent].index.digest)
+    if parent:
+        annotations[media_types.ANNOTATION_BASE_DIGEST] = parent
+    platforms = release.image_platforms(key)
+    built = await assemble(
+        [builds[key, platform] for platform in platforms],
+        platforms=platforms,
+        image=key,
+        repository=repository,
+        annotations=annotations,
+        target=target,
+        metadata=release.metadata_repository,
+        settle=timing.settle,
+        sleep=anyio.sleep,
+        parent=parent,
+        commit=release.commit,
+        run=run,
+    )
+    index = await read_index(target, built)
+    digest: Digest = await claim_image_tag(
+        target,
+        repository,
+        release.immutable_tag(record.revision),
+        index,
+        settle=timing.settle,
+        sleep=anyio.sleep,
+    )
+    if digest != index.digest:
+        found = await target.manifest(repository, digest)
+        assert type(found) is type(index)  # noqa: S101 (the same inputs make the same kind)
+        index = found
+    return ImageResult(key, repository, index, fresh)

@@ -1,0 +1,146 @@
+"""From a command's arguments to values: the project, git, the release, and the registry it goes to."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shipgraph.channel.journal import Owner
+from shipgraph.errors import ConfigurationError
+from shipgraph.github.event import read_event
+from shipgraph.project.git import read_git, relation
+from shipgraph.project.loader import load_project
+from shipgraph.project.release import Release, parse_registry, plan_release
+from shipgraph.project.trigger import Trigger
+from shipgraph.promote.order import Standing
+from shipgraph.promote.timing import Timing, default_timing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from shipgraph.oci.platform import Platform
+    from shipgraph.project.spec import Project
+    from shipgraph.remote.store import RemoteStore
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user asked for on the command line, as it was written."""
+
+    folder: Path
+    registry: str | None = None
+    channel: str | None = None
+    version: str | None = None
+    event: Path | None = None
+    platforms: tuple[Platform, ...] = ()
+    root: Path | None = None
+
+
+async def open_release(asked: Asked, *, rehearsal: bool = False, view: bool = False) -> Release:
+    """The release that was asked for, from the project's file, git, and the trigger.
+
+    Raises:
+        ConfigurationError, DirtyWorkTree, GitError
+    """
+    project = load_project(asked.folder)
+    if asked.event is not None and (asked.channel or asked.version):
+        raise ConfigurationError("--event says the channel and version; give it alone")
+    trigger = read_event(asked.event, os.environ) if asked.event else Trigger.local(asked.channel, asked.version)
+    host, namespace = parse_registry(asked.registry) if asked.registry else (None, None)
+    git = await read_git(project.folder)
+    return plan_release(
+        project,
+        git,
+        trigger,
+        registry=host,
+        namespace=namespace,
+        platforms=asked.platforms or None,
+        rehearsal=rehearsal or asked.root is not None,
+        view=view,
+    )
+
+
+async def open_view(folder: Path, registry: str | None, root: Path | None) -> Release:
+    """A project's names for commands that look at channels or act on what is published, whatever is checked out.
+
+    Raises:
+        ConfigurationError, GitError
+    """
+    project = load_project(folder)
+    host, namespace = parse_registry(registry) if registry else (None, None)
+    git = await read_git(project.folder)
+    channel = next((name for name, spec in project.channels.items() if not spec.takes_versions), None)
+    version = None if channel else f"{next(iter(project.channels.values())).tag_prefixes[0]}0.0.0"
+    trigger = Trigger.local(channel, version)
+    return plan_release(
+        project, git, trigger, registry=host, namespace=namespace, rehearsal=root is not None, view=True
+    )
+
+
+@asynccontextmanager
+async def open_target(
+    host: str, project: Project, root: Path | None = None
+) -> AsyncIterator[tuple[RemoteStore, Timing, int]]:
+    """The registry a release goes to, its timing, and how many tags may be written at the same time.
+
+    With ``root`` it is the registry of that folder, served on loopback while the block runs.
+    """
+    # Imported here: commands that never talk to a registry start faster.
+    from shipgraph.remote.store import RemoteStore
+
+    wanted = project.transaction
+    async with AsyncExitStack() as stack:
+        if root is not None:
+            host = await stack.enter_async_context(_served(root))
+        store = await stack.enter_async_context(RemoteStore(host, lag=wanted.lag))
+        timing = default_timing(host, conditional=await store.conditional())
+        overrides = {
+            name: value for name in ("lag", "gap", "settle", "margin") if (value := getattr(wanted, name)) is not None
+        }
+        try:
+            timing = Timing(**{**_fields(timing), **overrides})
+        except ValueError as error:
+            raise ConfigurationError(str(error), key="transaction.settle") from error
+        yield store, timing, wanted.concurrency or (4 if host == "ghcr.io" else 8)
+
+
+@asynccontextmanager
+async def _served(root: Path) -> AsyncIterator[str]:
+    from shipgraph.embedded.serving import serve
+    from shipgraph.store.disk import DiskStore
+
+    async with serve(DiskStore(root)) as address:
+        yield address
+
+
+def _fields(timing: Timing) -> dict[str, float]:
+    return {name: getattr(timing, name) for name in Timing.__slots__}
+
+
+def owner() -> Owner:
+    """Who this process is in the journal: the run that it belongs to, and a nonce that is its own."""
+    run = os.environ.get("GITHUB_RUN_ID")
+    attempt = os.environ.get("GITHUB_RUN_ATTEMPT", "1")
+    nonce = secrets.token_hex(16)
+    return Owner(run=run or f"local-{nonce[:8]}", attempt=int(attempt) if attempt.isdecimal() else 1, nonce=nonce)
+
+
+class GitAncestry:
+    """Answers how two commits stand to each other, from the clone that is checked out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def __call__(self, commit: str, other: str) -> Standing:
+        """See ``Ancestry``."""
+        found = await relation(self._folder, commit, other)
+        return {
+            "equal": Standing.EQUAL,
+            "descendant": Standing.AHEAD,
+            "ancestor": Standing.BEHIND,
+            "diverged": Standing.DIVERGED,
+        }.get(found.value, Standing.UNKNOWN)

@@ -1,0 +1,65 @@
+"""The payload of a release: packed from what git knows and the set's images, pushed under its immutable tags."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from shipgraph.channel.metadata import rfc3339
+from shipgraph.events import Finished, Started
+from shipgraph.payload.files import PayloadImage
+from shipgraph.payload.stage import pack_payload, payload_manifest, publish_payload
+from shipgraph.project.git import list_files
+from shipgraph.promote.collect import collect_images, payload_tag
+
+if TYPE_CHECKING:
+    from shipgraph.engine.workspace import Workspace
+    from shipgraph.events import Emit
+    from shipgraph.oci.manifest import ImageManifest
+    from shipgraph.project.release import Release
+    from shipgraph.promote.timing import Timing
+    from shipgraph.store.protocols import Store
+
+TASK = "payload"
+
+
+async def make_payload(
+    release: Release, revision: int, *, target: Store, workspace: Workspace, timing: Timing, emit: Emit
+) -> bool:
+    """Pack and push the payload; whether anything was uploaded. A project without a payload has nothing to do.
+
+    Raises:
+        Refused: an image of the set is missing.
+        ConfigurationError, ImmutableTagConflict, RegistryError
+    """
+    spec, repository = release.project.payload, release.payload_repository
+    if spec is None or repository is None:
+        return False
+    emit(Started(TASK, "payload"))
+    began = time.monotonic()
+    tag = release.immutable_tag(revision)
+    found = await collect_images(target, release, tag)
+    images = [
+        PayloadImage(image.key, image.repository.rpartition("/")[2], image.index.digest) for image in found.images
+    ]
+    workspace.prepare()
+    await anyio.Path(workspace.payload).mkdir(parents=True, exist_ok=True)
+    packed = await pack_payload(release, spec, images, await list_files(release.project.folder), workspace.payload)
+    created = rfc3339(release.commit_time)
+
+    def manifest(version: str) -> ImageManifest:
+        return payload_manifest(
+            spec, packed.layer, packed.sbom_layer, version=version, created=created, source=release.source
+        )
+
+    uploaded = await publish_payload(
+        target,
+        repository,
+        packed,
+        [(tag, manifest(tag)), (payload_tag(tag, release.version), manifest(release.version))],
+        settle=timing.settle,
+    )
+    emit(Finished(TASK, "payload", "published" if uploaded else "unchanged", time.monotonic() - began))
+    return uploaded

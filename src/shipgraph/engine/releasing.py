@@ -1,0 +1,176 @@
+"""The release, start to end: the set, the images, the payload, the evidence, the transaction."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from shipgraph.channel.journal import Kind
+from shipgraph.engine.bases import BaseSupply, settle_set
+from shipgraph.engine.images import ImageResult, build_graph
+from shipgraph.engine.opening import GitAncestry, owner
+from shipgraph.engine.payload import make_payload
+from shipgraph.errors import BaseGone, ConfigurationError
+from shipgraph.events import Finished, Note, Started
+from shipgraph.evidence.requirements import Survey, survey
+from shipgraph.promote.collect import ReleaseSet, collect_set
+from shipgraph.promote.protocol import Settled, Unchanged
+from shipgraph.promote.stage import Wishes, finalize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from shipgraph.channel.journal import Owner
+    from shipgraph.engine.workshop import Workshop
+    from shipgraph.events import Emit
+    from shipgraph.project.release import Release
+    from shipgraph.promote.timing import Timing
+    from shipgraph.records.sets import SetRecord
+    from shipgraph.store.protocols import Store
+
+FINALIZE: Final = "finalize"
+
+
+@dataclass(frozen=True, slots=True)
+class Transacting:
+    """How the transaction is run: what the user allows, how many tags at a time, and when to stop.
+
+    ``protected`` surrounds it, so that a first signal doesn't cut it off.
+    """
+
+    wishes: Wishes
+    jobs: int = 8
+    stop: Callable[[], bool] = lambda: False
+    protected: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a release did."""
+
+    release: Release
+    revision: int
+    images: tuple[ImageResult, ...]
+    found: ReleaseSet
+    payload_uploaded: bool
+    evidence: Survey
+    outcome: Settled | Unchanged
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing was built, uploaded or moved."""
+        nothing_built = not any(image.built for image in self.images)
+        return nothing_built and not self.payload_uploaded and isinstance(self.outcome, Unchanged)
+
+
+async def build_images(
+    release: Release,
+    keys: Sequence[str],
+    *,
+    target: Store,
+    workshop: Workshop,
+    timing: Timing,
+    emit: Emit,
+) -> tuple[SetRecord, dict[str, ImageResult]]:
+    """Claim or join the set, then build what is missing of the images and all they are built from.
+
+    Raises:
+        UnpinnedBase, BuildFailed, DiskFull, ToolMissing, ConfigurationError, Conflict, RegistryError
+    """
+    closure = release.project.graph.closure(keys)
+    run = owner().run
+
+    async def attempt(supply: BaseSupply, *, refresh: bool) -> tuple[SetRecord, dict[str, ImageResult]]:
+        record = await settle_set(release, supply, target=target, timing=timing, refresh=refresh)
+        if record.revision > 1:
+            emit(Note(f"this is revision {record.revision} of commit {release.commit[:12]}"))
+        images = await build_graph(
+            release,
+            record,
+            closure,
+            target=target,
+            workshop=workshop,
+            supply=supply,
+            timing=timing,
+            run=run,
+            emit=emit,
+        )
+        return record, images
+
+    async with BaseSupply(release, workshop.workspace, emit=emit) as supply:
+        try:
+            return await attempt(supply, refresh=False)
+        except BaseGone as gone:
+            emit(Note(f"{gone}; resolving bases again", warning=True))
+            return await attempt(supply, refresh=True)
+
+
+async def publish(
+    release: Release,
+    *,
+    target: Store,
+    workshop: Workshop,
+    timing: Timing,
+    transacting: Transacting,
+    emit: Emit,
+) -> Published:
+    """All of it: every moving tag changes to this release, or none does.
+
+    Raises:
+        ShipgraphError: what is said in ``errors``; moving tags are then as before, unless the error is
+            ``TransactionUnfinished``.
+    """
+    if release.channel is None:
+        raise ConfigurationError("a pull request publishes nothing", hint="`shipgraph build` builds and checks it")
+    record, images = await build_images(
+        release, release.project.graph.order, target=target, workshop=workshop, timing=timing, emit=emit
+    )
+    uploaded = await make_payload(
+        release, record.revision, target=target, workspace=workshop.workspace, timing=timing, emit=emit
+    )
+    found, evidence, outcome = await finish(
+        release, record.revision, target=target, timing=timing, transacting=transacting, kind=Kind.RELEASE, emit=emit
+    )
+    return Published(release, record.revision, tuple(images.values()), found, uploaded, evidence, outcome)
+
+
+async def finish(
+    release: Release,
+    revision: int,
+    *,
+    target: Store,
+    timing: Timing,
+    transacting: Transacting,
+    kind: Kind,
+    emit: Emit,
+    as_owner: Owner | None = None,
+) -> tuple[ReleaseSet, Survey, Settled | Unchanged]:
+    """Collect the set from the registry, ask for its evidence, and move every tag to it.
+
+    Raises:
+        Refused: the set is incomplete or lacks evidence; or the registry refused a move and all were taken back.
+        Conflict, RegistryError, TransactionUnfinished
+    """
+    emit(Started(FINALIZE, "finalize"))
+    found = await collect_set(target, release, release.immutable_tag(revision))
+    evidence = await survey(found.subjects, release.project.evidence, None)
+    evidence.check()
+    with transacting.protected():
+        outcome = await finalize(
+            target,
+            release,
+            found,
+            revision,
+            kind=kind,
+            owner=as_owner or owner(),
+            timing=timing,
+            ancestry=GitAncestry(release.project.folder),
+            wishes=transacting.wishes,
+            emit=emit,
+            jobs=transacting.jobs,
+            stop=transacting.stop,
+        )
+    emit(Finished(FINALIZE, "finalize", "unchanged" if isinstance(outcome, Unchanged) else "all tags moved"))
+    return found, evidence, outcome

@@ -1,0 +1,53 @@
+"""Looking at what is published: status and the checklist, from the project's names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shipgraph.check.channel import Names
+from shipgraph.check.checklist import Expected, Row, check_channel
+from shipgraph.errors import ConfigurationError
+from shipgraph.oci.reference import is_loopback
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shipgraph.project.release import Release
+    from shipgraph.remote.store import RemoteStore
+
+
+def names(release: Release) -> Names:
+    """Where the project's things are."""
+    project = release.project
+    return Names(
+        host=release.registry,
+        project=project.name,
+        metadata=release.metadata_repository,
+        metadata_type=project.metadata.artifact_type,
+        payload=release.payload_repository,
+    )
+
+
+async def verify(release: Release, store: RemoteStore, channel: str, payload: Path | None) -> list[Row]:
+    """The checklist of one channel.
+
+    Raises:
+        ConfigurationError: the project has no such channel.
+        RegistryError: the registry gives no answer.
+    """
+    project = release.project
+    if channel not in project.channels:
+        raise ConfigurationError(f"there is no channel {channel!r}", allowed=", ".join(project.channels))
+    expected = Expected(
+        repositories=tuple(release.repository(image.key) for image in project.graph),
+        platforms={}
+        if release.rehearsal
+        else {release.repository(image.key): release.image_platforms(image.key) for image in project.graph},
+        required=frozenset(project.evidence),
+    )
+    if is_loopback(store.host):
+        return await check_channel(store, names(release), channel, expected, anonymous=None, local_payload=payload)
+    from shipgraph.remote.store import RemoteStore
+
+    async with RemoteStore(store.host, credentials=None) as anonymous:
+        return await check_channel(store, names(release), channel, expected, anonymous=anonymous, local_payload=payload)

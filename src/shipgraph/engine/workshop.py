@@ -1,0 +1,117 @@
+"""What building needs on this machine, opened only when something is built: a builder, and the job's registry."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from shipgraph.build.secrets import default_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from shipgraph.build.builder import Builder
+    from shipgraph.build.select import Choice
+    from shipgraph.engine.workspace import Workspace
+    from shipgraph.events import Emit
+    from shipgraph.store.disk import DiskStore
+
+LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRegistry:
+    """The job's own registry: as a store, and as the loopback address that builders push to."""
+
+    store: DiskStore
+    address: str
+
+
+class Workshop:
+    """Opens its parts at their first use and closes them with the block that ``open_workshop`` makes."""
+
+    def __init__(
+        self, workspace: Workspace, choice: Choice, jobs: int | None, stack: AsyncExitStack, emit: Emit
+    ) -> None:
+        self.workspace = workspace
+        self.jobs = anyio.CapacityLimiter(jobs or os.cpu_count() or 1)
+        self.secrets: Mapping[str, Path] = default_secrets()
+        self._choice: Choice = choice
+        self._stack, self._emit = stack, emit
+        self._lock = anyio.Lock()
+        self._builder: Builder | None = None
+        self._registry: JobRegistry | None = None
+
+    async def builder(self) -> Builder:
+        """The builder that the project wants, or the best that works here.
+
+        Raises:
+            ToolMissing: there is none.
+        """
+        async with self._lock:
+            if self._builder is None:
+                from shipgraph.build.select import select_builder
+
+                self._builder = await select_builder(self._choice, self.workspace.builder, emit=self._emit)
+            return self._builder
+
+    async def registry(self) -> JobRegistry:
+        """The job's registry, served on loopback; it goes when the job ends."""
+        async with self._lock:
+            if self._registry is None:
+                from shipgraph.embedded.serving import serve
+                from shipgraph.store.disk import DiskStore
+
+                folder = await self._stack.enter_async_context(_job_folder(self.workspace.jobs))
+                store = DiskStore(folder, durable=False)
+                address = await self._stack.enter_async_context(serve(store))
+                self._registry = JobRegistry(store, address)
+            return self._registry
+
+
+@asynccontextmanager
+async def open_workshop(
+    workspace: Workspace, choice: Choice, jobs: int | None, *, emit: Emit
+) -> AsyncIterator[Workshop]:
+    """A workshop whose parts are closed at the end; ``jobs`` bounds builds at a time (None: the number of cores)."""
+    workspace.prepare()
+    async with AsyncExitStack() as stack:
+        yield Workshop(workspace, choice, jobs, stack, emit)
+
+
+@asynccontextmanager
+async def _job_folder(folder: Path) -> AsyncIterator[Path]:
+    """A folder that is locked while the job runs; those of killed jobs are removed on the way."""
+    await anyio.to_thread.run_sync(_remove_leftovers, folder)
+    mine = Path(tempfile.mkdtemp(prefix="job-", dir=folder))
+    handle = os.open(mine / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        root = mine / "registry"
+        root.mkdir()
+        yield root
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(lambda: shutil.rmtree(mine, ignore_errors=True))
+        os.close(handle)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for job in folder.glob("job-*"):
+        with suppress(OSError):
+            handle = os.open(job / LOCK, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(job, ignore_errors=True)
+            finally:
+                os.close(handle)
