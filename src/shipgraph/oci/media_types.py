@@ -20,6 +20,16 @@ MANIFESTS: Final = frozenset({IMAGE_MANIFEST, DOCKER_MANIFEST})
 ACCEPT: Final = ", ".join((IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 """The Accept header of every manifest request: some registries answer 404 when one of these is missing."""
 
+NONDISTRIBUTABLE: Final = frozenset(
+    {
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    }
+)
+"""Layers that registries may lack: they are fetched from elsewhere (deprecated, but images with them exist)."""
+
 ANNOTATION_TITLE: Final = "org.opencontainers.image.title"
 ANNOTATION_CREATED: Final = "org.opencontainers.image.created"
 ANNOTATION_SOURCE: Final = "org.opencontainers.image.source"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import anyio
 
-from shipgraph.errors import MalformedDocument
+from shipgraph.errors import MalformedDocument, NotFound
 from shipgraph.events import Progressed, silent
 from shipgraph.oci import media_types
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
@@ -184,9 +184,15 @@ async def _push(
         async with source.blob(source_repository, blob) as pieces:
             yield metered(pieces)
 
-    if await target.push_blob(target_repository, blob, opened):
+    try:
+        uploaded = await target.push_blob(target_repository, blob, opened)
+    except NotFound:
+        if blob.media_type not in media_types.NONDISTRIBUTABLE:
+            raise
+        uploaded = False  # the source may lack it, and so may the target
+    if uploaded:
         meter.uploaded(blob)
-    else:  # somebody else was faster
+    else:  # there already, or not to be had
         meter.at(blob, blob.size)
 
 

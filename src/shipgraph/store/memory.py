@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shipgraph.errors import NotFound, Rejected, TagMoved
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
-from shipgraph.oci.media_types import INDEXES, MANIFESTS
+from shipgraph.oci.media_types import INDEXES, MANIFESTS, NONDISTRIBUTABLE
 from shipgraph.store.content import checked, from_bytes
 from shipgraph.store.protocols import ANY
 
@@ -73,7 +73,7 @@ class MemoryStore:
             if name == repository
             and manifest.subject is not None
             and manifest.subject.digest == digest
-            and artifact_type in (None, manifest.artifact_type)
+            and artifact_type in (None, referrer_type(manifest))
         )
 
     async def push_blob(self, repository: str, descriptor: Descriptor, source: BlobSource) -> bool:
@@ -91,7 +91,11 @@ class MemoryStore:
         if isinstance(manifest, ImageIndex):
             missing = [str(d.digest) for d in manifest.manifests if not self._has_child(repository, d)]
         else:
-            missing = [str(d.digest) for d in manifest.blobs if (repository, d.digest) not in self._blobs]
+            missing = [
+                str(d.digest)
+                for d in manifest.blobs
+                if (repository, d.digest) not in self._blobs and d.media_type not in NONDISTRIBUTABLE
+            ]
         if missing:
             raise Rejected(f"manifest {repository}@{manifest.digest} refers to missing {', '.join(missing)}")
         self._manifests[repository, manifest.digest] = manifest
@@ -137,10 +141,20 @@ class MemoryStore:
         return self._clock()
 
 
+def referrer_type(manifest: ImageManifest | ImageIndex) -> str | None:
+    """The artifact type by which a referrers list shows a manifest: where it has none, its configuration's media type.
+
+    Distribution specification 1.1, § Listing Referrers, makes no exception for images.
+    """
+    if isinstance(manifest, ImageManifest):
+        return manifest.artifact_type or manifest.config.media_type
+    return manifest.artifact_type
+
+
 def referrer_descriptor(manifest: ImageManifest | ImageIndex) -> Descriptor:
     """How a referrers list describes a manifest (distribution specification 1.1, § Listing Referrers)."""
     from shipgraph.oci.descriptor import Descriptor
 
     return Descriptor(
-        manifest.media_type, manifest.digest, manifest.size, manifest.annotations, manifest.artifact_type or None
+        manifest.media_type, manifest.digest, manifest.size, manifest.annotations, referrer_type(manifest)
     )

@@ -34,6 +34,7 @@ from shipgraph.oci.manifest import (
     ImageManifest,
     build_artifact,
     build_index,
+    encode_json,
     parse_manifest,
 )
 from shipgraph.store.content import from_bytes
@@ -278,6 +279,28 @@ async def check_referrers_are_listed(make: Make, traits: Traits) -> None:
             _hold(left == [two.digest], "a deleted referrer is not listed")
 
 
+async def check_images_as_referrers(make: Make, _: Traits) -> None:
+    """A referrer without an artifact type goes by its configuration's media type, also if that is an image's."""
+    async with make() as store:
+        repository = _repository()
+        await _push_empty(store, repository)
+        config, away = b'{"os":"linux"}', Descriptor.of("application/x", b"")
+        descriptor = Descriptor.of(media_types.IMAGE_CONFIG, config)
+        await store.push_blob(repository, descriptor, from_bytes(config))
+        document = {
+            "schemaVersion": 2,
+            "mediaType": media_types.IMAGE_MANIFEST,
+            "config": descriptor.to_json(),
+            "layers": [],
+            "subject": Descriptor(media_types.IMAGE_MANIFEST, away.digest, 0).to_json(),
+        }
+        image = parse_manifest(encode_json(document))
+        await store.push_manifest(repository, image)
+        found = await store.referrers(repository, away.digest)
+        _hold([referrer.digest for referrer in found] == [image.digest], "an image may be a referrer")
+        _hold(found[0].artifact_type == media_types.IMAGE_CONFIG, "it goes by its configuration's media type")
+
+
 async def check_deletion(make: Make, traits: Traits) -> None:
     """A deleted manifest takes its tags along; a deleted tag leaves its manifest; both twice is fine."""
     async with make() as store:
@@ -344,6 +367,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_tags_compare_and_swap,
     check_one_of_many_wins,
     check_referrers_are_listed,
+    check_images_as_referrers,
     check_deletion,
     check_copies,
     check_time_passes,

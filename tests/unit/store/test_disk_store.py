@@ -26,11 +26,20 @@ from shipgraph.errors import (
 )
 from shipgraph.oci import media_types
 from shipgraph.oci.descriptor import Descriptor
-from shipgraph.oci.manifest import EMPTY_CONFIG, EMPTY_DESCRIPTOR, build_artifact, build_index
+from shipgraph.oci.manifest import (
+    EMPTY_CONFIG,
+    EMPTY_DESCRIPTOR,
+    build_artifact,
+    build_index,
+    encode_json,
+    parse_manifest,
+)
 from shipgraph.store.content import from_bytes
+from shipgraph.store.copy import copy_manifest
 from shipgraph.store.disk import DiskStore
 from shipgraph.store.disk import files as disk_files
 from shipgraph.store.disk import upload as disk_upload
+from shipgraph.store.memory import MemoryStore
 from shipgraph.store.protocols import PIECE
 
 if TYPE_CHECKING:
@@ -170,6 +179,35 @@ async def test_build_caches_are_indexes_over_layers(tmp_path: Path) -> None:
     await store.tag("acme/cache", "latest", build_index([layer]))
 
 
+@pytest.mark.parametrize("kind", [DiskStore, MemoryStore])
+async def test_layers_from_elsewhere_may_be_missing(kind: type[DiskStore | MemoryStore], tmp_path: Path) -> None:
+    store = DiskStore(tmp_path) if kind is DiskStore else MemoryStore()
+    await store.push_blob("acme/one", EMPTY_DESCRIPTOR, from_bytes(EMPTY_CONFIG))
+    for media_type in media_types.NONDISTRIBUTABLE:
+        artifact = build_artifact(TYPE, [Descriptor.of(media_type, b"elsewhere")])
+        await store.push_manifest("acme/one", artifact)
+        result = await copy_manifest(store, "acme/one", store, "acme/two", artifact.digest)
+        assert result.manifests == 1
+
+
+async def test_images_are_found_by_their_configuration_as_referrers(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    subject = await put(store, "acme/one", "latest")
+    config = Descriptor.of(media_types.IMAGE_CONFIG, b"{}")
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media_types.IMAGE_MANIFEST,
+        "config": config.to_json(),
+        "layers": [],
+        "subject": subject.descriptor.to_json(),
+    }
+    image = parse_manifest(encode_json(document))
+    await store.push_manifest("acme/one", image)
+    found = await store.referrers("acme/one", subject.digest, media_types.IMAGE_CONFIG)
+    assert [(referrer.digest, referrer.artifact_type) for referrer in found] == [(image.digest, config.media_type)]
+    assert await store.referrers("acme/one", subject.digest, TYPE) == ()
+
+
 def _full(*_: object) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -212,6 +250,7 @@ import sys, anyio
 from pathlib import Path
 from shipgraph.errors import TagMoved
 from shipgraph.oci.manifest import build_artifact
+from shipgraph.store.copy import copy_manifest
 from shipgraph.store.disk import DiskStore
 
 async def main(root, me):
@@ -269,6 +308,7 @@ import sys, anyio
 from contextlib import asynccontextmanager
 from pathlib import Path
 from shipgraph.oci.descriptor import Descriptor
+from shipgraph.store.copy import copy_manifest
 from shipgraph.store.disk import DiskStore
 
 content = bytes(8 << 20)

@@ -22,7 +22,7 @@ from shipgraph.store.disk.files import named_causes, sync_directory, write_whole
 from shipgraph.store.disk.repository import STATE, Repository, check_name
 from shipgraph.store.disk.subjects import Subjects
 from shipgraph.store.disk.upload import STALE, Uploads, remove_older
-from shipgraph.store.memory import referrer_descriptor
+from shipgraph.store.memory import referrer_descriptor, referrer_type
 from shipgraph.store.protocols import ANY, PIECE
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ class DiskStore:
         for referrer in subjects.referrers(digest, index.manifests, subject_of):
             with suppress(NotFound):  # deleted meanwhile
                 manifest = self._manifest(repository, Digest.parse(referrer))
-                if artifact_type in (None, manifest.artifact_type):
+                if artifact_type in (None, referrer_type(manifest)):
                     found.append(referrer_descriptor(manifest))
         return tuple(found)
 
@@ -347,7 +347,11 @@ def _check_complete(index: LayoutIndex, repository: Repository, manifest: ImageM
     if isinstance(manifest, ImageIndex):
         missing = [str(child.digest) for child in manifest.manifests if not _has_child(index, repository, child)]
     else:
-        missing = [str(blob.digest) for blob in manifest.blobs if repository.blob_size(blob.digest) is None]
+        missing = [
+            str(blob.digest)
+            for blob in manifest.blobs
+            if repository.blob_size(blob.digest) is None and blob.media_type not in media_types.NONDISTRIBUTABLE
+        ]
     if missing:
         raise Rejected(
             f"manifest {repository.name}@{manifest.digest} refers to missing {', '.join(missing)}",
