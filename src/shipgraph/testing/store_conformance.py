@@ -41,6 +41,7 @@ from shipgraph.store.content import from_bytes
 from shipgraph.store.copy import copy_manifest
 from shipgraph.store.memory import MemoryStore
 from shipgraph.store.protocols import PIECE, Store
+from shipgraph.testing.rules import hold, raising
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,10 +67,6 @@ class Traits:
 Check: TypeAlias = Callable[[Make, Traits], Awaitable[None]]
 
 
-class NotConforming(AssertionError):
-    """The store does something else than the protocol says."""
-
-
 def name_of(check: Check) -> str:
     """A check's name, for test ids."""
     return getattr(check, "__name__", "check").removeprefix("check_")
@@ -85,14 +82,14 @@ async def check_absent_things_are_absent(make: Make, _: Traits) -> None:
     """Reading what is not there says so, and is no error where the protocol has an answer for it."""
     async with make() as store:
         repository, digest = _repository(), Digest.of(b"absent")
-        _hold(await store.resolve(repository, "latest") is None, "an absent tag resolves to None")
-        _hold(await store.tags(repository) == [], "an absent repository has no tags")
-        _hold(not await store.has_blob(repository, digest), "an absent blob is not there")
-        _hold(not await store.has_manifest(repository, digest), "an absent manifest is not there")
-        _hold(await store.referrers(repository, digest) == (), "nothing refers to an absent digest")
-        async with _raising(NotFound, "reading an absent manifest"):
+        hold(await store.resolve(repository, "latest") is None, "an absent tag resolves to None")
+        hold(await store.tags(repository) == [], "an absent repository has no tags")
+        hold(not await store.has_blob(repository, digest), "an absent blob is not there")
+        hold(not await store.has_manifest(repository, digest), "an absent manifest is not there")
+        hold(await store.referrers(repository, digest) == (), "nothing refers to an absent digest")
+        async with raising(NotFound, "reading an absent manifest"):
             await store.manifest(repository, digest)
-        async with _raising(NotFound, "reading an absent blob"):
+        async with raising(NotFound, "reading an absent blob"):
             await _read(store, repository, Descriptor(TYPE, digest, 6))
 
 
@@ -103,10 +100,10 @@ async def check_blobs_round_trip(make: Make, _: Traits) -> None:
         for size in (0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 17):
             content = secrets.token_bytes(size)
             blob = Descriptor.of(TYPE, content)
-            _hold(await store.push_blob(repository, blob, from_bytes(content)), "a new blob is uploaded")
-            _hold(await store.has_blob(repository, blob.digest), "a pushed blob is there")
-            _hold(await _read(store, repository, blob) == content, f"{size} bytes come back as they were")
-            _hold(not await store.push_blob(repository, blob, from_bytes(content)), "a blob is not uploaded twice")
+            hold(await store.push_blob(repository, blob, from_bytes(content)), "a new blob is uploaded")
+            hold(await store.has_blob(repository, blob.digest), "a pushed blob is there")
+            hold(await _read(store, repository, blob) == content, f"{size} bytes come back as they were")
+            hold(not await store.push_blob(repository, blob, from_bytes(content)), "a blob is not uploaded twice")
 
 
 async def check_wrong_blobs_are_refused(make: Make, _: Traits) -> None:
@@ -115,10 +112,10 @@ async def check_wrong_blobs_are_refused(make: Make, _: Traits) -> None:
         repository, content = _repository(), secrets.token_bytes(PIECE + 5)
         blob = Descriptor.of(TYPE, content)
         for wrong in (content[:-1], content + b"!", b"?" + content[1:], b""):
-            async with _raising(ShipgraphError, "pushing a blob that is not what it says"):
+            async with raising(ShipgraphError, "pushing a blob that is not what it says"):
                 await store.push_blob(repository, blob, from_bytes(wrong))
-            _hold(not await store.has_blob(repository, blob.digest), "a wrong blob is not stored")
-        _hold(await store.push_blob(repository, blob, from_bytes(content)), "the right blob is taken afterwards")
+            hold(not await store.has_blob(repository, blob.digest), "a wrong blob is not stored")
+        hold(await store.push_blob(repository, blob, from_bytes(content)), "the right blob is taken afterwards")
 
 
 async def check_wrong_sizes_are_noticed(make: Make, _: Traits) -> None:
@@ -128,7 +125,7 @@ async def check_wrong_sizes_are_noticed(make: Make, _: Traits) -> None:
         blob = Descriptor.of(TYPE, content)
         await store.push_blob(repository, blob, from_bytes(content))
         for size in (9, 11):
-            async with _raising(DigestMismatch, f"reading 10 bytes as {size}"):
+            async with raising(DigestMismatch, f"reading 10 bytes as {size}"):
                 await _read(store, repository, Descriptor(TYPE, blob.digest, size))
 
 
@@ -146,9 +143,9 @@ async def check_a_failing_source_leaves_nothing(make: Make, _: Traits) -> None:
         async def source() -> AsyncIterator[AsyncIterator[bytes]]:
             yield pieces()
 
-        async with _raising(ShipgraphError, "pushing from a source that breaks off"):
+        async with raising(ShipgraphError, "pushing from a source that breaks off"):
             await store.push_blob(repository, blob, source)
-        _hold(not await store.has_blob(repository, blob.digest), "half a blob is not stored")
+        hold(not await store.has_blob(repository, blob.digest), "half a blob is not stored")
 
 
 async def check_manifests_keep_their_bytes(make: Make, _: Traits) -> None:
@@ -166,10 +163,10 @@ async def check_manifests_keep_their_bytes(make: Make, _: Traits) -> None:
             await store.push_manifest(repository, manifest)
             await store.push_manifest(repository, manifest)
             got = await store.manifest(repository, manifest.digest)
-            _hold(got.raw == manifest.raw, "a manifest's bytes come back as they were")
-            _hold(got.media_type == media_type, "a manifest's media type comes back as it was")
-            _hold(await store.has_manifest(repository, manifest.digest), "a pushed manifest is there")
-        _hold(await store.tags(repository) == [], "a push by digest makes no tag")
+            hold(got.raw == manifest.raw, "a manifest's bytes come back as they were")
+            hold(got.media_type == media_type, "a manifest's media type comes back as it was")
+            hold(await store.has_manifest(repository, manifest.digest), "a pushed manifest is there")
+        hold(await store.tags(repository) == [], "a push by digest makes no tag")
 
 
 async def check_manifests_need_their_parts(make: Make, traits: Traits) -> None:
@@ -186,9 +183,9 @@ async def check_manifests_need_their_parts(make: Make, traits: Traits) -> None:
                 build_index([Descriptor(media_types.IMAGE_MANIFEST, missing.digest, 8)]),
             )
             for manifest in broken:
-                async with _raising(Rejected, "pushing a manifest without its parts"):
+                async with raising(Rejected, "pushing a manifest without its parts"):
                     await store.push_manifest(repository, manifest)
-                _hold(not await store.has_manifest(repository, manifest.digest), "a refused manifest is not stored")
+                hold(not await store.has_manifest(repository, manifest.digest), "a refused manifest is not stored")
 
 
 async def check_tags_move(make: Make, _: Traits) -> None:
@@ -200,38 +197,38 @@ async def check_tags_move(make: Make, _: Traits) -> None:
             await store.tag(repository, tag, first)
         await store.tag(repository, "a", second)
         await store.tag(repository, "a", second)
-        _hold(await store.tags(repository) == sorted(["b", "a", "B", "0.1_x-Y"]), "tags are listed in order")
+        hold(await store.tags(repository) == sorted(["b", "a", "B", "0.1_x-Y"]), "tags are listed in order")
         for tag, manifest in (("a", second), ("b", first)):
             descriptor = await store.resolve(repository, tag)
-            _hold(
+            hold(
                 descriptor is not None
                 and (descriptor.media_type, descriptor.digest, descriptor.size)
                 == (manifest.media_type, manifest.digest, manifest.size),
                 "a tag resolves to the manifest's media type, digest and size",
             )
-        _hold(await store.has_manifest(repository, first.digest), "a manifest stays when its tag moves away")
-        _hold(await store.tags(other) == [], "another repository is another repository")
+        hold(await store.has_manifest(repository, first.digest), "a manifest stays when its tag moves away")
+        hold(await store.tags(other) == [], "another repository is another repository")
 
 
 async def check_tags_compare_and_swap(make: Make, traits: Traits) -> None:
     """``expect`` guards a tag, where the store says that it does."""
     async with make() as store:
-        _hold(await store.conditional() == traits.conditional, "conditional() is what is said of this store")
+        hold(await store.conditional() == traits.conditional, "conditional() is what is said of this store")
         if not traits.conditional:
             return
         repository = _repository()
         first, second = await _artifacts(store, repository, 2)
-        async with _raising(TagMoved, "expecting a digest where there is no tag"):
+        async with raising(TagMoved, "expecting a digest where there is no tag"):
             await store.tag(repository, "t", first, expect=second.digest)
-        _hold(await store.resolve(repository, "t") is None, "a refused tag is not written")
+        hold(await store.resolve(repository, "t") is None, "a refused tag is not written")
         await store.tag(repository, "t", first, expect=None)
-        async with _raising(TagMoved, "expecting nothing where there is a tag"):
+        async with raising(TagMoved, "expecting nothing where there is a tag"):
             await store.tag(repository, "t", second, expect=None)
-        async with _raising(TagMoved, "expecting another digest"):
+        async with raising(TagMoved, "expecting another digest"):
             await store.tag(repository, "t", second, expect=second.digest)
         await store.tag(repository, "t", second, expect=first.digest, once=True)
         found = await store.resolve(repository, "t")
-        _hold(found is not None and found.digest == second.digest, "an expected tag is written")
+        hold(found is not None and found.digest == second.digest, "an expected tag is written")
 
 
 async def check_one_of_many_wins(make: Make, traits: Traits) -> None:
@@ -254,7 +251,7 @@ async def check_one_of_many_wins(make: Make, traits: Traits) -> None:
             for manifest in manifests:
                 group.start_soon(claim, manifest)
         found = await store.resolve(repository, "claim")
-        _hold(found is not None and [found.digest] == winners, f"one claim of many wins, not {len(winners)}")
+        hold(found is not None and [found.digest] == winners, f"one claim of many wins, not {len(winners)}")
 
 
 async def check_referrers_are_listed(make: Make, traits: Traits) -> None:
@@ -267,16 +264,16 @@ async def check_referrers_are_listed(make: Make, traits: Traits) -> None:
         for manifest in (one, two, one):
             await store.push_manifest(repository, manifest)
         found = {descriptor.digest: descriptor for descriptor in await store.referrers(repository, subject.digest)}
-        _hold(set(found) == {one.digest, two.digest}, "all referrers are listed, once each")
-        _hold(found[one.digest].artifact_type == TYPE, "a referrer has its artifact type")
-        _hold(dict(found[one.digest].annotations) == {"n": "1"}, "a referrer has its annotations")
+        hold(set(found) == {one.digest, two.digest}, "all referrers are listed, once each")
+        hold(found[one.digest].artifact_type == TYPE, "a referrer has its artifact type")
+        hold(dict(found[one.digest].annotations) == {"n": "1"}, "a referrer has its annotations")
         only = await store.referrers(repository, subject.digest, TYPE)
-        _hold([descriptor.digest for descriptor in only] == [one.digest], "referrers are filtered by type")
-        _hold(await store.referrers(repository, one.digest) == (), "a referrer has none of its own")
+        hold([descriptor.digest for descriptor in only] == [one.digest], "referrers are filtered by type")
+        hold(await store.referrers(repository, one.digest) == (), "a referrer has none of its own")
         if traits.deletes_manifests:
             await store.delete_manifest(repository, one.digest)
             left = [descriptor.digest for descriptor in await store.referrers(repository, subject.digest)]
-            _hold(left == [two.digest], "a deleted referrer is not listed")
+            hold(left == [two.digest], "a deleted referrer is not listed")
 
 
 async def check_images_as_referrers(make: Make, _: Traits) -> None:
@@ -297,8 +294,8 @@ async def check_images_as_referrers(make: Make, _: Traits) -> None:
         image = parse_manifest(encode_json(document))
         await store.push_manifest(repository, image)
         found = await store.referrers(repository, away.digest)
-        _hold([referrer.digest for referrer in found] == [image.digest], "an image may be a referrer")
-        _hold(found[0].artifact_type == media_types.IMAGE_CONFIG, "it goes by its configuration's media type")
+        hold([referrer.digest for referrer in found] == [image.digest], "an image may be a referrer")
+        hold(found[0].artifact_type == media_types.IMAGE_CONFIG, "it goes by its configuration's media type")
 
 
 async def check_deletion(make: Make, traits: Traits) -> None:
@@ -311,16 +308,16 @@ async def check_deletion(make: Make, traits: Traits) -> None:
         if traits.deletes_tags:
             for _ in range(2):
                 await store.delete_tag(repository, "a")
-            _hold(await store.tags(repository) == ["b", "c"], "a deleted tag is gone, the others stay")
-            _hold(await store.has_manifest(repository, first.digest), "a manifest outlives its tag")
+            hold(await store.tags(repository) == ["b", "c"], "a deleted tag is gone, the others stay")
+            hold(await store.has_manifest(repository, first.digest), "a manifest outlives its tag")
         if traits.deletes_manifests:
             for _ in range(2):
                 await store.delete_manifest(repository, first.digest)
-            _hold(not await store.has_manifest(repository, first.digest), "a deleted manifest is gone")
-            _hold(await store.tags(repository) == ["c"], "its tags are gone, the others stay")
-            _hold(await store.resolve(repository, "b") is None, "its tags resolve no more")
+            hold(not await store.has_manifest(repository, first.digest), "a deleted manifest is gone")
+            hold(await store.tags(repository) == ["c"], "its tags are gone, the others stay")
+            hold(await store.resolve(repository, "b") is None, "its tags resolve no more")
             await store.tag(repository, "b", first)
-            _hold(await store.has_manifest(repository, first.digest), "it can be pushed again")
+            hold(await store.has_manifest(repository, first.digest), "it can be pushed again")
 
 
 async def check_copies(make: Make, _: Traits) -> None:
@@ -341,18 +338,18 @@ async def check_copies(make: Make, _: Traits) -> None:
         for index in (inner, outer):
             await source.push_manifest("from", index)
         result = await copy_manifest(source, "from", store, repository, outer.digest)
-        _hold((result.blobs, result.manifests) == (3, 4), "a copy sends each blob and manifest once")
+        hold((result.blobs, result.manifests) == (3, 4), "a copy sends each blob and manifest once")
         copied = await store.manifest(repository, outer.digest)
-        _hold(isinstance(copied, ImageIndex) and copied.raw == outer.raw, "a copied index has the same bytes")
+        hold(isinstance(copied, ImageIndex) and copied.raw == outer.raw, "a copied index has the same bytes")
         again = await copy_manifest(source, "from", store, repository, outer.digest)
-        _hold((again.blobs, again.bytes, again.manifests) == (0, 0, 0), "a second copy sends nothing")
+        hold((again.blobs, again.bytes, again.manifests) == (0, 0, 0), "a second copy sends nothing")
 
 
 async def check_time_passes(make: Make, _: Traits) -> None:
     """The store's clock doesn't go backwards."""
     async with make() as store:
         before = await store.now()
-        _hold(before > 0 and await store.now() >= before, "the clock goes forward")
+        hold(before > 0 and await store.now() >= before, "the clock goes forward")
 
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -372,20 +369,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_copies,
     check_time_passes,
 )
-
-
-def _hold(condition: bool, rule: str) -> None:
-    if not condition:
-        raise NotConforming(f"broken: {rule}")
-
-
-@asynccontextmanager
-async def _raising(kind: type[ShipgraphError], doing: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except kind:
-        return
-    raise NotConforming(f"{doing} did not raise {kind.__name__}")
 
 
 def _repository() -> str:
