@@ -11,7 +11,7 @@ from shipgraph.build.builder import BaseImage
 from shipgraph.build.finish import read_config
 from shipgraph.build.rootfs import root_key
 from shipgraph.build.stage import Origin
-from shipgraph.errors import BuildFailed, ConfigurationError, Denied, NotFound, RegistryUnavailable, UnpinnedBase
+from shipgraph.errors import BaseGone, ConfigurationError, Denied, NotFound, RegistryUnavailable, UnpinnedBase
 from shipgraph.events import Note
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex
@@ -147,7 +147,7 @@ async def base_origin(
     """Where a resolved base's content comes from; a root file system that is gone is made again.
 
     Raises:
-        BuildFailed: it can't be made again as it was, for the archive has moved on.
+        BaseGone: it can't be made again as it was, for the archive has moved on.
         RegistryUnavailable, ToolMissing, DiskFull
     """
     if not resolved.recipe:
@@ -163,7 +163,7 @@ async def base_origin(
     if not await roots.has(recipe, digest):
         manifest = await roots.make(recipe, platform, await roots.look(recipe))
         if manifest.digest != digest:
-            raise BuildFailed(
+            raise BaseGone(
                 f"the root file system {recipe} of this release ({digest}) is gone, and Debian's archive has moved on",
                 hint="release again with refreshed bases: it becomes a new revision",
             )

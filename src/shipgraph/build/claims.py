@@ -36,6 +36,10 @@ class Records(Fetcher, Prober, Resolver, Protocol):
     """What reading records needs."""
 
 
+class SetReader(Records, Lister, Protocol):
+    """Reads records, and finds them by listing tags."""
+
+
 class ClaimStore(Records, Lister, Pusher, Tagger, Protocol):
     """What claiming needs."""
 
@@ -160,7 +164,7 @@ def same_set(one: SetRecord, other: SetRecord) -> bool:
     return msgspec.structs.replace(one, revision=0) == msgspec.structs.replace(other, revision=0)
 
 
-async def newest_set(store: ClaimStore, metadata: str, commit: str) -> SetRecord | None:
+async def newest_set(store: SetReader, metadata: str, commit: str) -> SetRecord | None:
     """The set record of a commit's highest revision, or None if there is none."""
     revision = 0
     while await store.resolve(metadata, set_tag(immutable_tag(commit, revision + 1))) is not None:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import tarfile
 import tempfile
 import time
 from contextlib import asynccontextmanager
@@ -143,7 +144,7 @@ class RootMaker:
                     f"{what}: Debian's archive was updated meanwhile", hint="run the same command again", log=str(log)
                 )
             layer = folder / "layer.tar.gz"
-            diff_id = await anyio.to_thread.run_sync(pack_layer, folder / "root.tar", layer)
+            diff_id = await anyio.to_thread.run_sync(pack_layer, folder / "root.tar", layer, archive.epoch)
             return await self._store(recipe, platform, archive, layer, diff_id)
 
     async def _store(
@@ -225,10 +226,16 @@ def root_config(recipe: RootRecipe, platform: Platform, archive: ArchiveState, d
     return encode_json(document)
 
 
-def pack_layer(tar: Path, layer: Path) -> Digest:
-    """Compress a tar, the same bytes on any number of cores; the digest of the tar is its diff id."""
+def pack_layer(tar: Path, layer: Path, epoch: int) -> Digest:
+    """Compress a root's tar, the same bytes on any number of cores; the digest of what was packed is its diff id.
+
+    An empty ``/dev`` is put before it: a container gets its devices from its runtime, and only root could unpack any.
+    """
     from isal import igzip_threaded
 
+    dev = tarfile.TarInfo("./dev")
+    dev.type, dev.mode, dev.mtime = tarfile.DIRTYPE, 0o755, epoch
+    piece = dev.tobuf(tarfile.USTAR_FORMAT)
     hasher = hashlib.sha256()
     with (
         tar.open("rb") as source,
@@ -236,9 +243,10 @@ def pack_layer(tar: Path, layer: Path) -> Digest:
             layer, "wb", compresslevel=2, threads=os.cpu_count() or 1, block_size=_PIECE
         ) as target,
     ):
-        while piece := source.read(_PIECE):
+        while piece:
             hasher.update(piece)
             target.write(piece)
+            piece = source.read(_PIECE)
     return Digest("sha256", hasher.hexdigest())
 
 
@@ -263,7 +271,7 @@ def _arguments(
         f"--variant={recipe.variant}",
         f"--architectures={platform.debian}",
         "--format=tar",
-        "--skip=download/empty,essential/unlink",
+        "--skip=download/empty,essential/unlink,output/dev",
         *include,
         *_SLIM,
         *hooks,
