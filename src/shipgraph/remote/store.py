@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from shipgraph import __version__
-from shipgraph.errors import NotFound, RegistryError
+from shipgraph.errors import ContentError, NotFound, RegistryError
 from shipgraph.remote.blob import Blobs
 from shipgraph.remote.credentials import GHCR, Credentials, anonymous, find_credentials
 from shipgraph.remote.limits import Limits
@@ -164,12 +164,16 @@ class RemoteStore:
 
     async def delete_manifest(self, repository: str, digest: Digest) -> None:
         """See ``Deleter``."""
+        manifest = None
         try:
-            manifest = await self._manifests.get(repository, digest)
+            manifest = await self._manifests.get(repository, digest)  # for its subject, which is told afterwards
         except NotFound:
             return
+        except ContentError:
+            pass  # what is broken may be deleted all the same
         await remove(self._session, repository, str(digest))
-        await self._referrers.removed(repository, manifest)
+        if manifest is not None:
+            await self._referrers.removed(repository, manifest)
 
     async def delete_tag(self, repository: str, tag: str) -> None:
         """See ``Deleter``."""
