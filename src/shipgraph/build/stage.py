@@ -251,11 +251,13 @@ async def publish_platform(
     sleep: Sleep,
     emit: Emit,
     jobs: int = 4,
+    mount_from: str | None = None,
 ) -> Built:
     """Copy a platform's image to the target and claim its record; the image that counts, ours or another run's.
 
     Args:
         metadata: the repository of records.
+        mount_from: the parent's repository, which holds its layers already.
 
     Raises:
         RegistryError, ContentError
@@ -264,14 +266,22 @@ async def publish_platform(
         return built
     record = built.record
     task = f"publish:{record.image}:{Platform.parse(record.platform).slug}"
-    title = f"{record.image} {record.platform}"
+    title = f"publish {record.image} {record.platform}"
     emit(Started(task, title))
     began = time.monotonic()
     await copy_manifest(
-        job, record.repository, target, record.repository, built.digest, emit=emit, task=task, jobs=jobs
+        job,
+        record.repository,
+        target,
+        record.repository,
+        built.digest,
+        emit=emit,
+        task=task,
+        jobs=jobs,
+        mount_from=mount_from,
     )
     won = await claim_build(target, metadata, record.repository, record, settle=settle, sleep=sleep)
-    outcome = "published" if won.digest == record.digest else "adopted"
+    outcome = "done" if won.digest == record.digest else "adopted"
     emit(Finished(task, title, outcome, time.monotonic() - began))
     return Built(won, fresh=False)
 

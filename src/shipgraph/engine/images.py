@@ -215,6 +215,7 @@ async def _build(
         settle=timing.settle,
         sleep=anyio.sleep,
         emit=emit,
+        mount_from=build.base.repository if build.parent and build.base is not None else None,
     )
 
 

@@ -62,12 +62,14 @@ async def copy_manifest(
     emit: Emit = silent,
     task: str = "",
     jobs: int = 4,
+    mount_from: str | None = None,
 ) -> CopyResult:
     """Copy a manifest or index with all it refers to (its subject aside).
 
     Args:
         emit: gets ``Progressed`` events in bytes of blobs for ``task``; beginning and end are the caller's to tell.
         jobs: how many blobs, or manifests, are on their way at the same time.
+        mount_from: another repository of the target that may hold blobs already (the parent image's, say).
 
     Raises:
         NotFound: the source lacks it, or something that it refers to.
@@ -80,7 +82,9 @@ async def copy_manifest(
     wanted = {blob.digest: blob for blob in tree.blobs()}
     meter = _Meter(emit, task)
     await _each(
-        wanted.values(), lambda blob: _push(source, source_repository, target, target_repository, blob, meter), jobs
+        wanted.values(),
+        lambda blob: _push(source, source_repository, target, target_repository, blob, meter, mount_from),
+        jobs,
     )
     for level in tree.bottom_up():
         await _each(level, lambda manifest: target.push_manifest(target_repository, manifest), jobs)
@@ -166,7 +170,13 @@ class _Meter:
 
 
 async def _push(
-    source: Fetcher, source_repository: str, target: Target, target_repository: str, blob: Descriptor, meter: _Meter
+    source: Fetcher,
+    source_repository: str,
+    target: Target,
+    target_repository: str,
+    blob: Descriptor,
+    meter: _Meter,
+    mount_from: str | None,
 ) -> None:
     if await target.has_blob(target_repository, blob.digest):
         return
@@ -185,7 +195,7 @@ async def _push(
             yield metered(pieces)
 
     try:
-        uploaded = await target.push_blob(target_repository, blob, opened)
+        uploaded = await target.push_blob(target_repository, blob, opened, mount_from=mount_from)
     except NotFound:
         if blob.media_type not in media_types.NONDISTRIBUTABLE:
             raise

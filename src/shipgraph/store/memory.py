@@ -76,9 +76,14 @@ class MemoryStore:
             and artifact_type in (None, referrer_type(manifest))
         )
 
-    async def push_blob(self, repository: str, descriptor: Descriptor, source: BlobSource) -> bool:
+    async def push_blob(
+        self, repository: str, descriptor: Descriptor, source: BlobSource, *, mount_from: str | None = None
+    ) -> bool:
         """See ``Pusher``."""
         if (repository, descriptor.digest) in self._blobs:
+            return False
+        if mount_from is not None and (mount_from, descriptor.digest) in self._blobs:
+            self._blobs[repository, descriptor.digest] = self._blobs[mount_from, descriptor.digest]
             return False
         async with source() as pieces:
             where = f"blob {repository}@{descriptor.digest}"

@@ -103,8 +103,13 @@ class ReferrersLister(Protocol):
 class Pusher(Protocol):
     """Writes content by digest."""
 
-    async def push_blob(self, repository: str, descriptor: Descriptor, source: BlobSource) -> bool:
+    async def push_blob(
+        self, repository: str, descriptor: Descriptor, source: BlobSource, *, mount_from: str | None = None
+    ) -> bool:
         """Store a blob unless it is there already; whether it was uploaded.
+
+        Args:
+            mount_from: another repository of this store that may hold the blob; taking it from there is tried first.
 
         Raises:
             DigestMismatch: the source is not what the descriptor says; nothing was stored.

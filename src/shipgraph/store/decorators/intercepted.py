@@ -81,10 +81,12 @@ class Intercepted:
         async with self.around(Call("referrers", repository, str(digest))):
             return await self._store.referrers(repository, digest, artifact_type)
 
-    async def push_blob(self, repository: str, descriptor: Descriptor, source: BlobSource) -> bool:
+    async def push_blob(
+        self, repository: str, descriptor: Descriptor, source: BlobSource, *, mount_from: str | None = None
+    ) -> bool:
         """See ``Pusher``."""
         async with self.around(Call("push_blob", repository, str(descriptor.digest))):
-            return await self._store.push_blob(repository, descriptor, source)
+            return await self._store.push_blob(repository, descriptor, source, mount_from=mount_from)
 
     async def push_manifest(self, repository: str, manifest: ImageManifest | ImageIndex) -> None:
         """See ``Pusher``."""

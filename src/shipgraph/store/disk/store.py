@@ -132,10 +132,14 @@ class DiskStore:
 
     # --- writing
 
-    async def push_blob(self, repository: str, descriptor: Descriptor, source: BlobSource) -> bool:
+    async def push_blob(
+        self, repository: str, descriptor: Descriptor, source: BlobSource, *, mount_from: str | None = None
+    ) -> bool:
         """See ``Pusher``."""
         target = self._repository(repository)
         if target.blob_size(descriptor.digest) is not None:
+            return False
+        if mount_from is not None and await self.mount_blob(mount_from, repository, descriptor.digest):
             return False
         async with source() as pieces, self._uploads.open(target, await self._uploads.begin(target)) as upload:
             try:
