@@ -124,3 +124,13 @@ async def test_cycles_end() -> None:
     with pytest.raises((MalformedDocument, Rejected)):
         await copy_manifest(source, "from", target, "to", source.first.digest)  # type: ignore[arg-type]
     assert source.reads < 10
+
+
+async def test_layers_that_a_parents_repository_holds_are_mounted_and_not_sent() -> None:
+    source, target = MemoryStore(), MemoryStore()
+    parent = await image(source, b"base layer")
+    child = await image(source, b"base layer", b"own layer")
+    await copy_manifest(source, "from", target, "parent", parent.digest)
+    result = await copy_manifest(source, "from", target, "child", child.digest, mount_from="parent")
+    assert result == CopyResult(blobs=1, bytes=len(b"own layer"), manifests=1)
+    assert await target.has_blob("child", parent.layers[0].digest)
