@@ -117,6 +117,7 @@ class BuildahBuilder:
 def _flags(request: BuildRequest) -> list[str]:
     flags = ["--format", "oci", "--timestamp", str(request.epoch), "--identity-label=false", "--layers"]
     flags += ["--platform", str(request.platform), f"--http-proxy={_word(request.http_proxy)}", "--force-rm"]
+    flags += ["--no-cache"] if request.fresh else []
     for argument, value in request.all_arguments.items():
         flags += ["--build-arg", f"{argument}={value}"]
     for label, value in sorted(request.labels.items()):

@@ -71,7 +71,7 @@ class BuildRequest:
     ``registry`` is the ``host:port`` of the job's registry, ``repository`` where in it the image goes. ``epoch`` is
     SOURCE_DATE_EPOCH. ``base`` is None for an image from scratch, which gets no ``BASE_IMAGE``. ``secrets`` maps the id
     of a build secret to the file that holds it. ``http_proxy`` lets commands in the build see the machine's proxy
-    settings; the image never does.
+    settings; the image never does. ``fresh`` runs every step, whatever any cache holds.
     """
 
     image: str
@@ -90,6 +90,7 @@ class BuildRequest:
     caches: tuple[Cache, ...] = ()
     timeout: float = DEFAULT_TIMEOUT
     http_proxy: bool = True
+    fresh: bool = False
 
     @property
     def task(self) -> str:

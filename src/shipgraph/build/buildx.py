@@ -126,6 +126,7 @@ def _flags(request: BuildRequest) -> list[str]:
         "rewrite-timestamp": "true",
     }
     flags = ["--platform", str(request.platform), "--provenance=false", "--sbom=false"]
+    flags += ["--no-cache"] if request.fresh else []
     flags += ["--output", ",".join(f"{key}={value}" for key, value in output.items())]
     if request.base is not None:
         place = f"docker-image://{request.registry}/{request.base.repository}@{request.base.digest}"
