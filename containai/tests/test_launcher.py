@@ -31,8 +31,8 @@ elif arguments[1:2] == ["inspect"]:
     sys.exit(1)
 elif arguments[0] in ("ps", "network", "volume") and "--quiet" in arguments:
     print("one\\ntwo")
-elif "fails" in arguments:
-    sys.exit(125)
+elif arguments[0] == "exec" and os.path.exists({stuck!r}):
+    sys.exit(1)
 """
 
 
@@ -95,7 +95,12 @@ def machine(tmp_path: Path, containai: Path) -> Machine:
     (tmp_path / "tools").mkdir()
     for name in ("docker", "podman"):
         engine = tmp_path / "tools" / name
-        text = ENGINE.format(python=sys.executable, notes=str(tmp_path / "notes"), running=str(tmp_path / "running"))
+        text = ENGINE.format(
+            python=sys.executable,
+            notes=str(tmp_path / "notes"),
+            running=str(tmp_path / "running"),
+            stuck=str(tmp_path / "stuck"),
+        )
         engine.write_text(text, encoding="utf-8")
         engine.chmod(0o755)
     return machine
@@ -134,6 +139,7 @@ def test_run_starts_proxy_and_agent(machine: Machine) -> None:
     assert inside == [note[-1] for note in machine.notes if note[:2] == ["network", "create"] and "--internal" in note]
     assert ["network", "connect", "--alias", "proxy", inside[0], values(proxy, "--name")[0]] in machine.notes
     assert values(proxy, "--network") != inside
+    assert ["exec", values(proxy, "--name")[0], "containai-proxy", "ready"] in machine.notes
     assert "HTTPS_PROXY=http://proxy:3128" in values(agent, "--env")
     assert f"{machine.root}:/workspace" in values(agent, "--volume")
     key = machine.root / "home/.local/state/containai/proxy-ca/ca.key"
@@ -148,6 +154,16 @@ def test_a_running_proxy_is_used_again(machine: Machine) -> None:
     started = [note[-1] for note in machine.notes if note[0] == "run"]
     codex = f"registry.example.com:5000/acme/containai-codex@{digest('d')}"
     assert started[1:] == [codex, codex]
+
+
+def test_an_agent_does_not_start_without_its_proxy(machine: Machine) -> None:
+    (machine.root / "stuck").touch()
+    path = machine.payload / "bin/containai"
+    path.write_text(path.read_text(encoding="utf-8").replace("PATIENCE = 20.0", "PATIENCE = 0.5"), encoding="utf-8")
+    result = machine.run("run", "claude")
+    assert result.returncode == 1
+    assert "the proxy is not ready" in result.stderr
+    assert not [note for note in machine.notes if note[0] == "run" and "containai-claude@" in " ".join(note)]
 
 
 def test_nothing_is_root_inside(machine: Machine) -> None:

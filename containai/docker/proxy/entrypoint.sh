@@ -1,6 +1,7 @@
 #!/bin/sh
 # proxy (default)  write the configuration from the environment, check it, start Squid
 # check            write the configuration, check it, stop
+# ready            a probe: succeeds if the proxy of this container accepts connections
 # anything else    becomes that command, arguments unchanged: `squid -v` needs neither a certificate nor settings
 #
 # SQUID_ALLOWED_DOMAINS  required: names separated by commas or spaces; `.example.com` and `*.example.com` mean the name
@@ -53,7 +54,7 @@ write_domains() {
 }
 
 write_configuration() {
-    mkdir -p "$run" || fail "$run can't be written: mount a tmpfs on /run that user $(id -u) may write"
+    { mkdir -p "$run" && [ -w "$run" ]; } || fail "$run can't be written: mount a tmpfs there that user $(id -u) may write"
     if [ "${SQUID_ALLOWED_DOMAINS:-}" = '*' ]; then
         allowed='acl allowed_domains all-of all'
     else
@@ -122,5 +123,6 @@ check)
     write_configuration
     echo "containai-proxy: the configuration is good"
     ;;
+ready) exec bash -c 'exec 3<> /dev/tcp/127.0.0.1/3128' 2> /dev/null ;;
 *) exec "$@" ;;
 esac
