@@ -20,7 +20,7 @@ LATEST: Final = "channels"
 
 
 class ImageEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One image of a release: its short name, its repository with the registry's host, and its digest."""
+    """One image of a release: its key in the project, its repository with the registry's host, and its digest."""
 
     image: str
     repository: str

@@ -152,7 +152,7 @@ def _metadata(
         moving_tags=moving_tags,
         images=tuple(
             ImageEntry(
-                image=image.repository.rpartition("/")[2],
+                image=image.key,
                 repository=f"{release.registry}/{image.repository}",
                 digest=str(image.index.digest),
             )
