@@ -15,7 +15,7 @@ from shipgraph.records.builds import INDEX, BuildRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shipgraph.build.claims import Sleep
+    from shipgraph.records.claims import Sleep
     from shipgraph.store.protocols import Fetcher
 
 

@@ -1,9 +1,4 @@
-"""Claims of immutable tags: records, images and sets. Somebody was first; everybody agrees on who.
-
-A registry has no compare-and-swap of tags: the last writer wins. So a claim is a PUT, sent once, then a wait of
-``settle`` seconds until every PUT that began before ours was seen has landed, then a read; what is read is the winner,
-and it is adopted (TRANSACTION: immutable tags). Where the registry honours a condition there is nothing to wait for.
-"""
+"""Claims of builds, images and sets, each under an immutable tag: somebody was first, and everybody agrees on who."""
 
 from __future__ import annotations
 
@@ -12,22 +7,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from shipgraph.build.inputs import ANNOTATION_INPUTS
-from shipgraph.errors import ImmutableTagConflict, RegistryUnavailable, TagMoved
+from shipgraph.errors import ImmutableTagConflict, RegistryUnavailable
 from shipgraph.oci.digest import Digest
 from shipgraph.records.builds import BUILD_TYPE, BuildRecord, build_tag, decode_build, encode_build
+from shipgraph.records.claims import claim_tag
 from shipgraph.records.document import push_document, read_document
 from shipgraph.records.sets import SET_TYPE, SetRecord, decode_set, encode_set, immutable_tag, set_tag
 from shipgraph.store.protocols import Fetcher, Lister, Prober, Pusher, Resolver, Tagger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from shipgraph.oci.manifest import ImageIndex, ImageManifest
+    from shipgraph.records.claims import Sleep
 
-    Sleep = Callable[[float], Awaitable[object]]
-
-_READS: Final = 5
-"""How often a claim that was sent is looked for before the registry counts as not answering."""
 _COLLISIONS: Final = 20
 """Revisions that are tried one after the other when others keep claiming them."""
 
@@ -42,42 +33,6 @@ class SetReader(Records, Lister, Protocol):
 
 class ClaimStore(Records, Lister, Pusher, Tagger, Protocol):
     """What claiming needs."""
-
-
-async def claim_tag(
-    store: ClaimStore,
-    repository: str,
-    tag: str,
-    manifest: ImageManifest | ImageIndex,
-    *,
-    settle: float,
-    sleep: Sleep,
-) -> Digest:
-    """Put a manifest under a tag that never changes; the digest that is there in the end, ours or another's.
-
-    Raises:
-        RegistryUnavailable: whether the claim took effect is unknown; doing it again is safe.
-        RegistryError: refused.
-    """
-    there = await store.resolve(repository, tag)
-    if there is not None:
-        return there.digest
-    conditional = await store.conditional()
-    unknown: RegistryUnavailable | None = None
-    try:
-        await store.tag(repository, tag, manifest, expect=None, once=True)
-    except TagMoved:
-        pass  # somebody was first: read who
-    except RegistryUnavailable as error:
-        unknown = error  # it may have landed
-    if not conditional or unknown is not None:
-        await sleep(settle)
-    for attempt in range(_READS):
-        there = await store.resolve(repository, tag)
-        if there is not None:
-            return there.digest
-        await sleep(settle / _READS * (attempt + 1))
-    raise unknown or RegistryUnavailable(f"{repository}:{tag} was written, but can't be read back")
 
 
 async def find_build(store: Records, metadata: str, repository: str, inputs: str) -> BuildRecord | None:

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shipgraph.build.builder import Builder
-    from shipgraph.build.claims import Sleep
     from shipgraph.build.context import Context
     from shipgraph.events import Emit
+    from shipgraph.records.claims import Sleep
 
 
 class JobStore(Fetcher, Prober, Pusher, Tagger, Protocol):
@@ -148,6 +148,7 @@ async def build_platform(
     origin: Origin | None = None,
     secrets: Mapping[str, Path] | None = None,
     caches: Sequence[Cache] = (),
+    fresh: bool = False,
     timeout: float | None = None,
     http_proxy: bool = True,
     run: str = "",
@@ -160,6 +161,7 @@ async def build_platform(
         logs: the folder for ``<image>-<platform>.log``.
         origin: where the base comes from if the job's registry doesn't have it yet.
         secrets: what this machine offers, by id; the build gets those that the image declares.
+        fresh: run every step, whatever any cache holds.
 
     Raises:
         BuildFailed, DiskFull, ToolMissing, ConfigurationError: see ``Builder`` and ``finish_image``.
@@ -190,6 +192,7 @@ async def build_platform(
             caches=tuple(caches),
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             http_proxy=http_proxy,
+            fresh=fresh,
         )
         outcome = await builder.build(request, emit=emit)
         manifest = await finish_image(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
 import anyio.to_thread
 
 from shipgraph.errors import ImmutableTagConflict, MalformedDocument, Refused
@@ -12,7 +13,7 @@ from shipgraph.oci import media_types
 from shipgraph.oci.descriptor import Descriptor
 from shipgraph.oci.manifest import EMPTY_CONFIG, EMPTY_DESCRIPTOR, ImageManifest, build_artifact
 from shipgraph.payload.files import PayloadImage, read_members, select_files
-from shipgraph.records.claims import ClaimStore, claim_tag
+from shipgraph.records.claims import TagClaimer, claim_tag
 from shipgraph.store.content import from_bytes, from_file
 from shipgraph.store.protocols import BlobSource, Fetcher, Prober, Pusher
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from shipgraph.project.spec import PayloadSpec
 
 
-class PayloadStore(Fetcher, Prober, Pusher, ClaimStore, Protocol):
+class PayloadStore(Fetcher, Prober, Pusher, TagClaimer, Protocol):
     """What publishing a payload needs of a store."""
 
 
@@ -149,7 +150,7 @@ async def _claim(store: PayloadStore, repository: str, tag: str, manifest: Image
     there = await store.resolve(repository, tag)
     if there is not None and there.digest == manifest.digest:
         return False
-    winner = there or await claim_tag(store, repository, tag, manifest, settle=settle)
-    if winner.digest != manifest.digest:
-        raise ImmutableTagConflict(repository, tag, there=str(winner.digest), ours=str(manifest.digest))
+    winner = await claim_tag(store, repository, tag, manifest, settle=settle, sleep=anyio.sleep)
+    if winner != manifest.digest:
+        raise ImmutableTagConflict(repository, tag, there=str(winner), ours=str(manifest.digest))
     return True

@@ -1,58 +1,64 @@
-"""Claiming an immutable tag on a registry that may have no compare-and-swap (docs/transaction.md, last section).
+"""Claiming an immutable tag on a registry without compare-and-swap (docs/transaction.md, § Immutable tags).
 
-After the PUT of an immutable tag the writer waits ``settle``, reads back, and takes what it finds for the truth: of two
-writers at the same moment one wins, and both know which.
+The last writer wins there. So a claim is a PUT, sent once, then a wait of ``settle`` seconds until every PUT that began
+before ours was seen has landed, then a read; what is read is the winner, and it is adopted. Where the registry honours
+a condition there is nothing to wait for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-import anyio
+from typing import TYPE_CHECKING, Final, Protocol
 
 from shipgraph.errors import RegistryUnavailable, TagMoved
-from shipgraph.store.protocols import ANY, Resolver, Tagger
+from shipgraph.store.protocols import Resolver, Tagger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from shipgraph.oci.descriptor import Descriptor
+    from shipgraph.oci.digest import Digest
     from shipgraph.oci.manifest import ImageIndex, ImageManifest
 
+    Sleep = Callable[[float], Awaitable[object]]
 
-class ClaimStore(Resolver, Tagger, Protocol):
+_READS: Final = 5
+"""How often a claim that was sent is looked for before the registry counts as not answering."""
+
+
+class TagClaimer(Resolver, Tagger, Protocol):
     """Reads and writes tags."""
 
 
 async def claim_tag(
-    store: ClaimStore,
+    store: TagClaimer,
     repository: str,
     tag: str,
-    manifest: ImageIndex | ImageManifest,
+    manifest: ImageManifest | ImageIndex,
     *,
     settle: float,
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-) -> Descriptor:
-    """Put a manifest under an immutable tag unless the tag exists; what the tag points at for good.
-
-    The caller compares: another digest than its own means that somebody else was first. ``settle`` is in seconds and is
-    waited only where the registry honours no ``If-None-Match`` and something was written.
+    sleep: Sleep,
+) -> Digest:
+    """Put a manifest under a tag that never changes; the digest that is there in the end, ours or another's.
 
     Raises:
-        RegistryError: it is unknown what the tag points at.
+        RegistryUnavailable: whether the claim took effect is unknown; doing it again is safe.
+        RegistryError: refused.
     """
     there = await store.resolve(repository, tag)
     if there is not None:
-        return there
+        return there.digest
     conditional = await store.conditional()
+    unknown: RegistryUnavailable | None = None
     try:
-        await store.tag(repository, tag, manifest, expect=None if conditional else ANY)
+        await store.tag(repository, tag, manifest, expect=None, once=True)
     except TagMoved:
-        pass
-    else:
-        if not conditional:
-            await sleep(settle)
-    there = await store.resolve(repository, tag)
-    if there is None:
-        raise RegistryUnavailable(f"{repository}:{tag} was written and can't be read back")
-    return there
+        pass  # somebody was first: read who
+    except RegistryUnavailable as error:
+        unknown = error  # it may have landed
+    if not conditional or unknown is not None:
+        await sleep(settle)
+    for attempt in range(_READS):
+        there = await store.resolve(repository, tag)
+        if there is not None:
+            return there.digest
+        await sleep(settle / _READS * (attempt + 1))
+    raise unknown or RegistryUnavailable(f"{repository}:{tag} was written, but can't be read back")
