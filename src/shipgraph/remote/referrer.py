@@ -24,13 +24,13 @@ from shipgraph.oci import media_types
 from shipgraph.oci.distribution import HEADER_SUBJECT
 from shipgraph.oci.manifest import MAX_MANIFEST, ImageIndex, encode_json, parse_manifest
 from shipgraph.oci.reference import check_repository
+from shipgraph.oci.referrers import referrer_descriptor, referrer_type
 from shipgraph.remote.auth import pull
-from shipgraph.remote.gather import gather
 from shipgraph.remote.manifest import parse
 from shipgraph.remote.session import Call
 from shipgraph.remote.tag import next_page
-from shipgraph.store.memory import referrer_descriptor
 from shipgraph.store.protocols import ANY
+from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Referrers:
             referrer_descriptor(manifest)
             for manifest in opened
             if manifest is not None
-            and manifest.artifact_type == artifact_type
+            and referrer_type(manifest) == artifact_type
             and manifest.subject is not None
             and manifest.subject.digest == digest
         )

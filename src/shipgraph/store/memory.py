@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shipgraph.errors import NotFound, Rejected, TagMoved
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
 from shipgraph.oci.media_types import INDEXES, MANIFESTS, NONDISTRIBUTABLE
+from shipgraph.oci.referrers import referrer_descriptor, referrer_type
 from shipgraph.store.content import checked, from_bytes
 from shipgraph.store.protocols import ANY
 
@@ -144,22 +145,3 @@ class MemoryStore:
     async def now(self) -> float:
         """See ``Clock``."""
         return self._clock()
-
-
-def referrer_type(manifest: ImageManifest | ImageIndex) -> str | None:
-    """The artifact type by which a referrers list shows a manifest: where it has none, its configuration's media type.
-
-    Distribution specification 1.1, § Listing Referrers, makes no exception for images.
-    """
-    if isinstance(manifest, ImageManifest):
-        return manifest.artifact_type or manifest.config.media_type
-    return manifest.artifact_type
-
-
-def referrer_descriptor(manifest: ImageManifest | ImageIndex) -> Descriptor:
-    """How a referrers list describes a manifest (distribution specification 1.1, § Listing Referrers)."""
-    from shipgraph.oci.descriptor import Descriptor
-
-    return Descriptor(
-        manifest.media_type, manifest.digest, manifest.size, manifest.annotations, referrer_type(manifest)
-    )

@@ -17,12 +17,12 @@ from shipgraph.oci.digest import Digest
 from shipgraph.oci.distribution import ErrorCode
 from shipgraph.oci.manifest import MAX_MANIFEST, ImageIndex, ImageManifest, parse_manifest
 from shipgraph.oci.reference import check_tag
+from shipgraph.oci.referrers import referrer_descriptor, referrer_type
 from shipgraph.store.content import checked
 from shipgraph.store.disk.files import named_causes, sync_directory, write_whole
 from shipgraph.store.disk.repository import STATE, Repository, check_name
 from shipgraph.store.disk.subjects import Subjects
 from shipgraph.store.disk.upload import STALE, Uploads, remove_older
-from shipgraph.store.memory import referrer_descriptor, referrer_type
 from shipgraph.store.protocols import ANY, PIECE
 
 if TYPE_CHECKING:
