@@ -15,6 +15,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rehearse": ("rehearse", "The whole release into a registry on this disk, without an account."),
     "serve": ("serve", "Serve the registry of a folder over HTTP."),
     "build": ("build", "Build images and push them under their immutable tag. No moving tag changes."),
+    "assemble": ("assemble", "Make images of what was built for each platform, under their immutable tag."),
     "payload": ("payload", "Pack the payload and push it under its immutable tags."),
     "finalize": ("finalize", "Move all tags to a release that is in the registry."),
     "promote": ("promote", "Move an existing release to another channel or version. Builds nothing."),

@@ -56,7 +56,7 @@ def target(function: F) -> F:
     for option in (
         click.option(
             "--root",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            type=click.Path(file_okay=False, path_type=Path),
             help="Use the registry of this folder (a rehearsal's, say), served while the command runs.",
         ),
         click.option("--registry", metavar="HOST[/NAMESPACE]", help="Overrides the configured registry."),

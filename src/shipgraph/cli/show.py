@@ -9,12 +9,16 @@ from shipgraph.evidence.requirements import Kind
 from shipgraph.promote.protocol import Settled
 
 if TYPE_CHECKING:
-    from shipgraph.engine.images import ImageResult
+    from collections.abc import Mapping
+
+    from shipgraph.engine.assembling import ImageResult
+    from shipgraph.engine.images import Images
     from shipgraph.engine.releasing import Published
     from shipgraph.evidence.requirements import Survey
     from shipgraph.project.release import Release
     from shipgraph.promote.collect import ReleaseSet
     from shipgraph.promote.protocol import Unchanged
+    from shipgraph.records.sets import SetRecord
 
 
 def published_json(published: Published) -> dict[str, Any]:
@@ -99,3 +103,69 @@ def release_text(
     tags = ", ".join(release.moving_tags)
     lines.append(f"moved: {tags} of every image, together" if moved else f"unchanged: {tags} already is this release")
     return "\n".join(lines)
+
+
+def images_json(release: Release, record: SetRecord, results: Mapping[str, ImageResult]) -> dict[str, Any]:
+    """The document of `build` and `assemble`."""
+    return {
+        "immutableTag": release.immutable_tag(record.revision),
+        "images": [
+            {
+                "key": result.key,
+                "repository": f"{release.registry}/{result.repository}",
+                "digest": str(result.index.digest),
+                "platforms": {str(child.platform): str(child.digest) for child in result.index.manifests},
+                "outcome": result.outcome,
+                "builtPlatforms": [str(platform) for platform in result.built],
+            }
+            for result in results.values()
+        ],
+    }
+
+
+def images_text(release: Release, record: SetRecord, results: Mapping[str, ImageResult]) -> str:
+    """The same for people."""
+    rows = [[result.repository, str(result.index.digest), result.outcome] for result in results.values()]
+    return f"{release.immutable_tag(record.revision)}\n\n{table(rows, head=['repository', 'digest', ''])}"
+
+
+def platforms_json(release: Release, record: SetRecord, images: Images) -> dict[str, Any]:
+    """The document of `build --platform`: images have no digest of their own yet."""
+    found: dict[str, dict[str, Any]] = {}
+    for image in images.values():
+        document = found.setdefault(
+            image.key,
+            {
+                "key": image.key,
+                "repository": f"{release.registry}/{release.repository(image.key)}",
+                "digest": None,
+                "platforms": {},
+                "outcome": "unchanged",
+                "builtPlatforms": [],
+            },
+        )
+        document["platforms"][str(image.platform)] = str(image.built.digest)
+        if image.fresh:
+            document["outcome"] = "built"
+            document["builtPlatforms"].append(str(image.platform))
+    return {
+        "immutableTag": release.immutable_tag(record.revision),
+        "images": [found[key] for key in release.project.graph.order if key in found],
+    }
+
+
+def platforms_text(release: Release, record: SetRecord, images: Images) -> str:
+    """The same for people."""
+    rows = [
+        [
+            release.repository(image.key),
+            str(image.platform),
+            str(image.built.digest),
+            "built" if image.fresh else "unchanged",
+        ]
+        for image in images.values()
+    ]
+    return (
+        f"{release.immutable_tag(record.revision)} (not assembled: no tag is set)\n\n"
+        f"{table(rows, head=['repository', 'platform', 'digest', ''])}"
+    )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
-from shipgraph.build.assemble import assemble, read_index
 from shipgraph.build.builder import DEFAULT_TIMEOUT, BaseImage
 from shipgraph.build.built import Built
-from shipgraph.build.claims import claim_image_tag, find_build
+from shipgraph.build.claims import find_build
 from shipgraph.build.context import read_context
 from shipgraph.build.stage import (
     Origin,
@@ -22,20 +20,20 @@ from shipgraph.build.stage import (
     plan_inputs,
     publish_platform,
 )
+from shipgraph.engine.caches import NONE, image_caches
+from shipgraph.errors import BuildFailed
 from shipgraph.events import Finished
-from shipgraph.oci import media_types
 from shipgraph.project.bases import EmptyBase
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from shipgraph.build.context import Context
     from shipgraph.engine.bases import BaseSupply
     from shipgraph.engine.workshop import Workshop
     from shipgraph.events import Emit
     from shipgraph.oci.digest import Digest
-    from shipgraph.oci.manifest import ImageIndex
     from shipgraph.oci.platform import Platform
     from shipgraph.project.graph import ImageSpec
     from shipgraph.project.release import Release
@@ -45,18 +43,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageResult:
-    """One image of the release as it is in the target registry; ``built`` names the platforms built by this run."""
+class PlatformImage:
+    """One image for one platform as it is in the target registry; ``fresh`` if this run built it."""
 
     key: str
-    repository: str
-    index: ImageIndex
-    built: tuple[Platform, ...]
+    platform: Platform
+    built: Built
+    fresh: bool
 
-    @property
-    def outcome(self) -> str:
-        """``built`` or ``unchanged``."""
-        return "built" if self.built else "unchanged"
+
+Images: TypeAlias = "dict[tuple[str, Platform], PlatformImage]"
 
 
 def describe(release: Release, image: ImageSpec) -> dict[str, str]:
@@ -110,31 +106,31 @@ def parent_image(release: Release, parent: ImageSpec, digest: Digest) -> BaseIma
     return BaseImage(parent.repository, release.repository(parent.key), digest)
 
 
-async def build_graph(
+async def build_platforms(
     release: Release,
     record: SetRecord,
     keys: Sequence[str],
     *,
+    platforms: Sequence[Platform],
     target: Store,
-    workshop: Workshop,
+    workshop: Workshop | None,
     supply: BaseSupply,
     timing: Timing,
     run: str,
     emit: Emit,
-) -> dict[str, ImageResult]:
-    """Bring images and all they are built from into the target registry, under the set's immutable tag.
+) -> Images:
+    """Bring images and all they are built from into the target registry by digest, with their records; no tag moves.
 
     Args:
         keys: a closure of the graph, in topological order.
+        platforms: which of the release's platforms.
+        workshop: where images are built; None where only what is there already counts.
 
     Raises:
-        BuildFailed, DiskFull, ToolMissing, ConfigurationError
-        ImmutableTagConflict: another image is there already under the immutable tag.
-        RegistryError
+        BuildFailed, DiskFull, ToolMissing, ConfigurationError, RegistryError
     """
     contexts = await read_contexts(release, keys, emit=emit)
-    builds: dict[tuple[str, Platform], Built] = {}
-    fresh: Counter[tuple[str, Platform]] = Counter()
+    images: Images = {}
     graph = release.project.graph
 
     async def one(key: str, platform: Platform, parent_done: anyio.Event | None, done: anyio.Event) -> None:
@@ -142,7 +138,7 @@ async def build_graph(
         if parent_done is not None:
             await parent_done.wait()
         base = (
-            parent_image(release, graph[image.parent], builds[image.parent, platform].digest)
+            parent_image(release, graph[image.parent], images[image.parent, platform].built.digest)
             if image.parent is not None
             else await supply.base_image(image, platform)
         )
@@ -150,17 +146,22 @@ async def build_graph(
         inputs = await plan_inputs(build)
         known = await find_build(target, release.metadata_repository, build.repository, inputs.hash)
         if known is not None:
-            builds[key, platform] = Built(known, fresh=False)
+            images[key, platform] = PlatformImage(key, platform, Built(known, fresh=False), fresh=False)
             emit(Finished(build.task, build.title, "unchanged"))
+        elif workshop is None:
+            raise BuildFailed(
+                f"{build.title} is not in the registry as it would be built now",
+                hint=f"build it: shipgraph build {key} --platform {platform}",
+            )
         else:
             async with workshop.jobs:
-                builds[key, platform] = await _build(
+                built = await _build(
                     build, release, target=target, workshop=workshop, supply=supply, timing=timing, run=run, emit=emit
                 )
-            fresh[key, platform] += 1
+            images[key, platform] = PlatformImage(key, platform, built, fresh=True)
         done.set()
 
-    for platform in release.platforms:
+    for platform in platforms:
         wanted = [key for key in keys if platform in release.image_platforms(key)]
         done = {key: anyio.Event() for key in wanted}
         calls = [
@@ -168,12 +169,7 @@ async def build_graph(
             for key in wanted
         ]
         await gather(calls)
-
-    results: dict[str, ImageResult] = {}
-    for key in keys:
-        mine = tuple(platform for platform in release.image_platforms(key) if fresh[key, platform])
-        results[key] = await _tag(release, record, key, mine, builds, results, target=target, timing=timing, run=run)
-    return results
+    return images
 
 
 async def _build(
@@ -203,6 +199,8 @@ async def _build(
         logs=workshop.workspace.logs,
         origin=origin,
         secrets=workshop.secrets,
+        caches=image_caches(release, image, workshop.target_host),
+        fresh=release.project.build.cache == NONE,
         run=run,
         emit=emit,
         timeout=DEFAULT_TIMEOUT if image.timeout is None else image.timeout,
@@ -217,53 +215,3 @@ async def _build(
         emit=emit,
         mount_from=build.base.repository if build.parent and build.base is not None else None,
     )
-
-
-async def _tag(
-    release: Release,
-    record: SetRecord,
-    key: str,
-    fresh: tuple[Platform, ...],
-    builds: Mapping[tuple[str, Platform], Built],
-    parents: Mapping[str, ImageResult],
-    *,
-    target: Store,
-    timing: Timing,
-    run: str,
-) -> ImageResult:
-    """Assemble an image's index and claim its immutable tag."""
-    image = release.project.graph[key]
-    repository = release.repository(key)
-    annotations = describe(release, image)
-    parent = "" if image.parent is None else str(parents[image.parent].index.digest)
-    if parent:
-        annotations[media_types.ANNOTATION_BASE_DIGEST] = parent
-    platforms = release.image_platforms(key)
-    built = await assemble(
-        [builds[key, platform] for platform in platforms],
-        platforms=platforms,
-        image=key,
-        repository=repository,
-        annotations=annotations,
-        target=target,
-        metadata=release.metadata_repository,
-        settle=timing.settle,
-        sleep=anyio.sleep,
-        parent=parent,
-        commit=release.commit,
-        run=run,
-    )
-    index = await read_index(target, built)
-    digest: Digest = await claim_image_tag(
-        target,
-        repository,
-        release.immutable_tag(record.revision),
-        index,
-        settle=timing.settle,
-        sleep=anyio.sleep,
-    )
-    if digest != index.digest:
-        found = await target.manifest(repository, digest)
-        assert type(found) is type(index)  # noqa: S101 (the same inputs make the same kind)
-        index = found
-    return ImageResult(key, repository, index, fresh)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import AsyncExitStack, asynccontextmanager
+import tempfile
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import anyio
 
 from shipgraph.channel.journal import Owner
 from shipgraph.errors import ConfigurationError
@@ -20,7 +25,6 @@ from shipgraph.promote.timing import Timing, default_timing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from shipgraph.oci.platform import Platform
     from shipgraph.project.spec import Project
@@ -81,13 +85,25 @@ async def open_view(folder: Path, registry: str | None, root: Path | None) -> Re
     )
 
 
+class MissingRoot(Enum):
+    """What happens where the folder of a registry doesn't exist: an error, an empty one is made, or one is feigned."""
+
+    REFUSED = auto()
+    MADE = auto()
+    EMPTY = auto()
+
+
 @asynccontextmanager
 async def open_target(
-    host: str, project: Project, root: Path | None = None
+    host: str, project: Project, root: Path | None = None, *, missing: MissingRoot = MissingRoot.REFUSED
 ) -> AsyncIterator[tuple[RemoteStore, Timing, int]]:
     """The registry a release goes to, its timing, and how many tags may be written at the same time.
 
     With ``root`` it is the registry of that folder, served on loopback while the block runs.
+
+    Raises:
+        ConfigurationError: there is no such folder, or the transaction's timing can't be.
+        RegistryUnavailable
     """
     # Imported here: commands that never talk to a registry start faster.
     from shipgraph.remote.store import RemoteStore
@@ -95,7 +111,7 @@ async def open_target(
     wanted = project.transaction
     async with AsyncExitStack() as stack:
         if root is not None:
-            host = await stack.enter_async_context(_served(root))
+            host = await stack.enter_async_context(_served(root, missing))
         store = await stack.enter_async_context(RemoteStore(host, lag=wanted.lag))
         timing = default_timing(host, conditional=await store.conditional())
         overrides = {
@@ -109,12 +125,19 @@ async def open_target(
 
 
 @asynccontextmanager
-async def _served(root: Path) -> AsyncIterator[str]:
+async def _served(root: Path, missing: MissingRoot) -> AsyncIterator[str]:
     from shipgraph.embedded.serving import serve
     from shipgraph.store.disk import DiskStore
 
-    async with serve(DiskStore(root)) as address:
-        yield address
+    with ExitStack() as stack:
+        if missing is not MissingRoot.MADE and not await anyio.Path(root).is_dir():
+            if missing is MissingRoot.REFUSED:
+                raise ConfigurationError(
+                    f"there is no registry in {root}", hint="`shipgraph rehearse` makes one, by default in .shipgraph"
+                )
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shipgraph-")))
+        async with serve(DiskStore(root)) as address:
+            yield address
 
 
 def _fields(timing: Timing) -> dict[str, float]:

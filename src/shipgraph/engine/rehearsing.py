@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shipgraph.engine.opening import open_target
+from shipgraph.engine.opening import MissingRoot, open_target
 from shipgraph.engine.releasing import Published, Transacting, publish
 from shipgraph.engine.workshop import open_workshop
 from shipgraph.engine.workspace import Workspace
@@ -28,11 +28,10 @@ async def rehearse(release: Release, root: Path | None, transacting: Transacting
     """
     project = release.project
     workspace = Workspace.of(project.folder)
-    workspace.prepare()
-    build = project.build
+    target = open_target(release.registry, project, root or workspace.registry, missing=MissingRoot.MADE)
     async with (
-        open_target(release.registry, project, root or workspace.registry) as (store, timing, jobs),
-        open_workshop(workspace, build.builder, build.jobs, emit=emit) as workshop,
+        target as (store, timing, jobs),
+        open_workshop(workspace, project.build, target_host=store.host, emit=emit) as workshop,
     ):
         return await publish(
             release,

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.channel.journal import Kind
+from shipgraph.engine.assembling import ImageResult, assemble_images
 from shipgraph.engine.bases import BaseSupply, settle_set
-from shipgraph.engine.images import ImageResult, build_graph
+from shipgraph.engine.images import Images, build_platforms
 from shipgraph.engine.opening import GitAncestry, owner
 from shipgraph.engine.payload import make_payload
+from shipgraph.engine.sets import newest_record
 from shipgraph.errors import BaseGone, ConfigurationError
 from shipgraph.events import Finished, Note, Started
 from shipgraph.evidence.requirements import Survey, survey
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
     from shipgraph.channel.journal import Owner
     from shipgraph.engine.workshop import Workshop
+    from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
+    from shipgraph.oci.platform import Platform
     from shipgraph.project.release import Release
     from shipgraph.promote.timing import Timing
     from shipgraph.records.sets import SetRecord
@@ -69,32 +73,39 @@ async def build_images(
     release: Release,
     keys: Sequence[str],
     *,
+    platforms: Sequence[Platform] | None = None,
     target: Store,
     workshop: Workshop,
     timing: Timing,
     emit: Emit,
-) -> tuple[SetRecord, dict[str, ImageResult]]:
+) -> tuple[SetRecord, Images]:
     """Claim or join the set, then build what is missing of the images and all they are built from.
+
+    They are pushed by digest, with a record each; no tag of an image is set.
+
+    Args:
+        platforms: only these of the release's platforms.
 
     Raises:
         UnpinnedBase, BuildFailed, DiskFull, ToolMissing, ConfigurationError, Conflict, RegistryError
     """
     closure = release.project.graph.closure(keys)
-    run = owner().run
+    wanted = _narrowed(release, platforms)
 
-    async def attempt(supply: BaseSupply, *, refresh: bool) -> tuple[SetRecord, dict[str, ImageResult]]:
+    async def attempt(supply: BaseSupply, *, refresh: bool) -> tuple[SetRecord, Images]:
         record = await settle_set(release, supply, target=target, timing=timing, refresh=refresh)
         if record.revision > 1:
             emit(Note(f"this is revision {record.revision} of commit {release.commit[:12]}"))
-        images = await build_graph(
+        images = await build_platforms(
             release,
             record,
             closure,
+            platforms=wanted,
             target=target,
             workshop=workshop,
             supply=supply,
             timing=timing,
-            run=run,
+            run=owner().run,
             emit=emit,
         )
         return record, images
@@ -105,6 +116,64 @@ async def build_images(
         except BaseGone as gone:
             emit(Note(f"{gone}; resolving bases again", warning=True))
             return await attempt(supply, refresh=True)
+
+
+async def build_and_assemble(
+    release: Release, keys: Sequence[str], *, target: Store, workshop: Workshop, timing: Timing, emit: Emit
+) -> tuple[SetRecord, dict[str, ImageResult]]:
+    """``build_images`` for all platforms, then their indexes under the set's immutable tag.
+
+    Raises:
+        ImmutableTagConflict: another image is there already under the immutable tag.
+        ShipgraphError: see ``build_images``.
+    """
+    record, images = await build_images(release, keys, target=target, workshop=workshop, timing=timing, emit=emit)
+    closure = release.project.graph.closure(keys)
+    return record, await assemble_images(
+        release, record, closure, images, target=target, timing=timing, run=owner().run
+    )
+
+
+async def assemble_built(
+    release: Release, keys: Sequence[str], *, target: Store, workspace: Workspace, timing: Timing, emit: Emit
+) -> tuple[SetRecord, dict[str, ImageResult]]:
+    """Assemble what was built before, on other machines say, and all it is built from; nothing is built.
+
+    Raises:
+        Refused: the registry has no set of this commit.
+        BuildFailed: an image was not built for some platform.
+        ImmutableTagConflict, RegistryError
+    """
+    record = await newest_record(release, target)
+    closure = release.project.graph.closure(keys)
+    async with BaseSupply(release, workspace, emit=emit, make_roots=False) as supply:
+        supply.use(record)
+        images = await build_platforms(
+            release,
+            record,
+            closure,
+            platforms=release.platforms,
+            target=target,
+            workshop=None,
+            supply=supply,
+            timing=timing,
+            run=owner().run,
+            emit=emit,
+        )
+    return record, await assemble_images(
+        release, record, closure, images, target=target, timing=timing, run=owner().run
+    )
+
+
+def _narrowed(release: Release, platforms: Sequence[Platform] | None) -> tuple[Platform, ...]:
+    if not platforms:
+        return release.platforms
+    unknown = [str(platform) for platform in platforms if platform not in release.platforms]
+    if unknown:
+        raise ConfigurationError(
+            f"the release is not built for {', '.join(unknown)}", allowed=", ".join(map(str, release.platforms))
+        )
+    return tuple(platform for platform in release.platforms if platform in platforms)
 
 
 async def publish(
@@ -123,8 +192,8 @@ async def publish(
             ``TransactionUnfinished``.
     """
     if release.channel is None:
-        raise ConfigurationError("a pull request publishes nothing", hint="`shipgraph build` builds and checks it")
-    record, images = await build_images(
+        raise ConfigurationError("a pull request publishes nothing", hint="`shipgraph build` builds it")
+    record, images = await build_and_assemble(
         release, release.project.graph.order, target=target, workshop=workshop, timing=timing, emit=emit
     )
     uploaded = await make_payload(

@@ -9,11 +9,12 @@ from shipgraph.errors import Refused
 
 if TYPE_CHECKING:
     from shipgraph.project.release import Release
+    from shipgraph.records.sets import SetRecord
     from shipgraph.store.protocols import Store
 
 
-async def newest_revision(release: Release, store: Store) -> int:
-    """The newest revision of the release's commit.
+async def newest_record(release: Release, store: Store) -> SetRecord:
+    """The set record of the newest revision of the release's commit.
 
     Raises:
         Refused: the registry has no set of this commit.
@@ -25,4 +26,9 @@ async def newest_revision(release: Release, store: Store) -> int:
             f"the registry has no release of commit {release.commit}",
             hint="`shipgraph release` or `shipgraph build` makes one",
         )
-    return record.revision
+    return record
+
+
+async def newest_revision(release: Release, store: Store) -> int:
+    """The newest revision of the release's commit; see ``newest_record``."""
+    return (await newest_record(release, store)).revision

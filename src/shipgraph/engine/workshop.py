@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from shipgraph.build.builder import Builder
-    from shipgraph.build.select import Choice
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
+    from shipgraph.project.spec import BuildSpec
     from shipgraph.store.disk import DiskStore
 
 LOCK = "lock"
@@ -40,12 +40,13 @@ class Workshop:
     """Opens its parts at their first use and closes them with the block that ``open_workshop`` makes."""
 
     def __init__(
-        self, workspace: Workspace, choice: Choice, jobs: int | None, stack: AsyncExitStack, emit: Emit
+        self, workspace: Workspace, build: BuildSpec, target_host: str, stack: AsyncExitStack, emit: Emit
     ) -> None:
         self.workspace = workspace
-        self.jobs = anyio.CapacityLimiter(jobs or os.cpu_count() or 1)
+        self.target_host = target_host
+        self.jobs = anyio.CapacityLimiter(build.jobs or os.cpu_count() or 1)
         self.secrets: Mapping[str, Path] = default_secrets()
-        self._choice: Choice = choice
+        self._choice = build.builder
         self._stack, self._emit = stack, emit
         self._lock = anyio.Lock()
         self._builder: Builder | None = None
@@ -80,12 +81,17 @@ class Workshop:
 
 @asynccontextmanager
 async def open_workshop(
-    workspace: Workspace, choice: Choice, jobs: int | None, *, emit: Emit
+    workspace: Workspace, build: BuildSpec, *, target_host: str, emit: Emit
 ) -> AsyncIterator[Workshop]:
-    """A workshop whose parts are closed at the end; ``jobs`` bounds builds at a time (None: the number of cores)."""
+    """A workshop whose parts are closed at the end.
+
+    Args:
+        build: the builder, and how many builds may run at a time (None: the number of cores).
+        target_host: the registry that the release goes to, as this machine reaches it; a cache may be there.
+    """
     workspace.prepare()
     async with AsyncExitStack() as stack:
-        yield Workshop(workspace, choice, jobs, stack, emit)
+        yield Workshop(workspace, build, target_host, stack, emit)
 
 
 @asynccontextmanager

@@ -344,7 +344,10 @@ class BuildTable(_Table, frozen=True, kw_only=True):
     ) = None
     cache: Annotated[
         Literal["local", "registry", "none"],
-        Meta(description="Where the builders' layers are cached; by default local."),
+        Meta(
+            description="Where the builders' layers are cached: `local`, by default, in their own storage on this machine;"
+            " `registry` also in NAME-cache/SCOPE of the target registry; `none` runs every step."
+        ),
     ] = "local"
 
 

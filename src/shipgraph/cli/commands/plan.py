@@ -27,14 +27,15 @@ def command(folder: Path, as_json: bool, debug: bool, **more: Any) -> None:
     output = Output(as_json=as_json, debug=debug)
 
     async def plan(interrupt: Interrupt) -> None:  # noqa: ARG001 (nothing here has to be protected)
-        from shipgraph.engine.opening import open_release, open_target
+        from shipgraph.engine.opening import MissingRoot, open_release, open_target
         from shipgraph.engine.planning import make_plan
         from shipgraph.engine.workspace import Workspace
 
         release = await open_release(options.asked(folder, **more), view=True)
-        async with open_target(release.registry, release.project, more["root"]) as (store, _, _):
+        target = open_target(release.registry, release.project, more["root"], missing=MissingRoot.EMPTY)
+        async with target as (store, _, _):
             made = await make_plan(release, store, Workspace.of(release.project.folder), emit=silent)
-        output.result(_json(made), _text(made))
+        output.result(_json(made), _text(made, more["root"]))
 
     run(output, plan)
 
@@ -70,12 +71,14 @@ def _json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _text(plan: Plan) -> str:
+def _text(plan: Plan, root: Path | None) -> str:
     release = plan.release
     graph = release.project.graph
     lines = [
         f"{release.project.name}: {release.channel or 'no channel'} {release.version} as {plan.immutable_tag}",
-        f"to {release.registry}/{release.namespace}" + (" (work tree is dirty)" if release.dirty else ""),
+        f"to {release.registry}/{release.namespace}"
+        + (f", kept in {root}" if root else "")
+        + (" (work tree is dirty)" if release.dirty else ""),
         "",
     ]
     rows: list[list[str]] = []

@@ -28,7 +28,7 @@ def command(
 
     async def release(interrupt: Interrupt) -> None:
         from shipgraph.cli.show import published_json, release_text
-        from shipgraph.engine.opening import open_release, open_target
+        from shipgraph.engine.opening import MissingRoot, open_release, open_target
         from shipgraph.engine.releasing import Transacting, publish
         from shipgraph.engine.workshop import open_workshop
         from shipgraph.engine.workspace import Workspace
@@ -38,9 +38,9 @@ def command(
         project = wanted.project
         with output.progress() as emit:
             async with (
-                open_target(wanted.registry, project, more["root"]) as (store, timing, jobs),
+                open_target(wanted.registry, project, more["root"], missing=MissingRoot.MADE) as (store, timing, jobs),
                 open_workshop(
-                    Workspace.of(project.folder), project.build.builder, project.build.jobs, emit=emit
+                    Workspace.of(project.folder), project.build, target_host=store.host, emit=emit
                 ) as workshop,
             ):
                 published = await publish(
