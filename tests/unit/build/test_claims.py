@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from tests.unit.build.conftest import COMMIT, METADATA, LastWriterWins, no_sleep, push_image
 
-from shipgraph.build.claims import claim_build, claim_image_tag, claim_set, claim_tag, find_build, newest_set
+from shipgraph.build.claims import claim_build, claim_image_tag, claim_set, find_build, newest_set
 from shipgraph.build.inputs import ANNOTATION_INPUTS
 from shipgraph.errors import ImmutableTagConflict, RegistryUnavailable
 from shipgraph.oci.manifest import ImageManifest, build_index
 from shipgraph.records.builds import BuildRecord
+from shipgraph.records.claims import claim_tag
 from shipgraph.records.sets import ResolvedBase, SetRecord, immutable_tag, set_tag
 from shipgraph.store.memory import MemoryStore
 
