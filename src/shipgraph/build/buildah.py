@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from shipgraph import process
+from shipgraph.build.ages import AgeMarks
 from shipgraph.build.buildah_storage import DEFAULT_LIMIT, BuildahStorage, registries_conf
 from shipgraph.build.builder import BuildOutcome
 from shipgraph.build.emulation import require_platform
@@ -41,6 +42,7 @@ class BuildahBuilder:
     def __init__(self, storage: BuildahStorage, version: str) -> None:
         self._storage = storage
         self._version = version
+        self._ages = AgeMarks(storage.ages)
 
     @classmethod
     async def open(cls, state: Path, *, emit: Emit, limit: int = DEFAULT_LIMIT) -> BuildahBuilder:
@@ -101,8 +103,10 @@ class BuildahBuilder:
             )
 
         places = ["--ignorefile", str(_ignore_file(request, scratch)), "--iidfile", str(iid), "--tag", name]
-        command = self._storage.command("bud", *_flags(request), *places, "--file", str(request.dockerfile))
+        fresh = ["--no-cache"] if self._ages.outdated(request) else []
+        command = self._storage.command("bud", *_flags(request), *fresh, *places, "--file", str(request.dockerfile))
         await run([*command, str(request.context)], request.timeout)
+        self._ages.remember(request)
         image = (await anyio.Path(iid).read_text()).strip()
         # by id and not by name: another build of the same image may have taken the name meanwhile
         push = ["push", "--quiet", "--format", "oci", "--digestfile", str(digest_file)]

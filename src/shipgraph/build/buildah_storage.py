@@ -59,6 +59,11 @@ class BuildahStorage:
         """Where builds keep what they need while they run."""
         return self._home / "tmp"
 
+    @property
+    def ages(self) -> Path:
+        """Where it is noted for which age epoch layers were made."""
+        return self._home / "ages"
+
     def command(self, *arguments: str) -> list[str]:
         """A buildah command line on this storage."""
         storage = ["--root", str(self._home / "storage"), "--runroot", str(self._home / "run")]

@@ -70,7 +70,8 @@ class BuildRequest:
 
     ``registry`` is the ``host:port`` of the job's registry, ``repository`` where in it the image goes. ``epoch`` is
     SOURCE_DATE_EPOCH. ``base`` is None for an image from scratch, which gets no ``BASE_IMAGE``. ``secrets`` maps the id
-    of a build secret to the file that holds it. ``http_proxy`` lets commands in the build see the machine's proxy
+    of a build secret to the file that holds it. ``age_epoch`` isn't 0 for an image with a maximum age: no layer of an
+    earlier one may be used (``ages``). ``http_proxy`` lets commands in the build see the machine's proxy
     settings; the image never does. ``fresh`` runs every step, whatever any cache holds.
     """
 
@@ -88,6 +89,7 @@ class BuildRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Path] = field(default_factory=dict)
     caches: tuple[Cache, ...] = ()
+    age_epoch: int = 0
     timeout: float = DEFAULT_TIMEOUT
     http_proxy: bool = True
     fresh: bool = False

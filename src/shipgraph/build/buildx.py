@@ -17,6 +17,7 @@ import anyio
 import msgspec
 
 from shipgraph import process
+from shipgraph.build.ages import AgeMarks
 from shipgraph.build.builder import BuildOutcome
 from shipgraph.build.failures import builder_failures
 from shipgraph.build.secrets import redactions
@@ -69,9 +70,10 @@ class Buildx:
 class BuildxBuilder:
     """A ``Builder`` on one buildx instance; ``select`` finds or makes it."""
 
-    def __init__(self, buildx: Buildx, description: str) -> None:
+    def __init__(self, buildx: Buildx, description: str, *, ages: Path) -> None:
         self._buildx = buildx
         self._description = description
+        self._ages = AgeMarks(ages)
 
     @property
     def description(self) -> str:
@@ -98,6 +100,7 @@ class BuildxBuilder:
             metadata = Path(name) / "metadata.json"
             command = [*self._buildx.command, "build", "--builder", self._buildx.instance, "--progress", "plain"]
             command += [*_flags(request), "--metadata-file", str(metadata)]
+            command += ["--no-cache"] if self._ages.outdated(request) else []
             try:
                 await process.run(
                     [*command, "--file", str(request.dockerfile), str(request.context)],
@@ -111,6 +114,7 @@ class BuildxBuilder:
                 if unreachable:
                     raise BuildFailed(f"{what}: {_UNREACHABLE}", log=str(request.log)) from error
                 raise
+            self._ages.remember(request)
             return BuildOutcome(_pushed(await anyio.Path(metadata).read_bytes(), request.image))
 
 

@@ -69,14 +69,14 @@ async def open_buildx(state: Path) -> BuildxBuilder:
     if address:
         buildx = Buildx(command, f"{_OWN}-{hashlib.sha256(address.encode()).hexdigest()[:12]}", private)
         await _ensure(buildx, "remote", address)
-        return await _opened(buildx)
+        return await _opened(buildx, state)
     if command[0].endswith("docker"):
         users = Buildx(command, os.environ.get("BUILDX_BUILDER", ""))
         if found := await _users_builder(users):
-            return await _opened(found)
+            return await _opened(found, state)
         buildx = Buildx(command, _OWN, private)
         await _ensure(buildx, "docker-container", "--driver-opt", "network=host")
-        return await _opened(buildx)
+        return await _opened(buildx, state)
     raise ToolMissing("buildx is here, but neither docker nor BUILDKIT_HOST leads to a BuildKit", hint=_INSTALL)
 
 
@@ -129,7 +129,7 @@ async def _users_builder(buildx: Buildx) -> Buildx | None:
     return None
 
 
-async def _opened(buildx: Buildx) -> BuildxBuilder:
+async def _opened(buildx: Buildx, state: Path) -> BuildxBuilder:
     answer = await buildx.run("inspect", "--bootstrap", buildx.instance, timeout=_BOOT_SECONDS)
     version = _field(answer.stdout, "BuildKit version") or _field(answer.stdout, "Buildkit")
     driver = _field(answer.stdout, "Driver")
@@ -137,7 +137,8 @@ async def _opened(buildx: Buildx) -> BuildxBuilder:
     if status and status != "running":
         why = _field(answer.stdout, "Error") or status
         raise ProcessFailed(f"the BuildKit of builder {buildx.instance} doesn't run: {why}", tail=answer.tail)
-    return BuildxBuilder(buildx, f"buildkit {version} ({driver})".replace("  ", " "))
+    description = f"buildkit {version} ({driver})".replace("  ", " ")
+    return BuildxBuilder(buildx, description, ages=state / "buildx-ages" / buildx.instance)
 
 
 def _field(text: str, name: str) -> str:

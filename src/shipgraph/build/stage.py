@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from shipgraph.build.ages import scoped
 from shipgraph.build.builder import DEFAULT_TIMEOUT, BaseImage, BuildRequest, Cache, build_task
 from shipgraph.build.built import Built, now_text
 from shipgraph.build.claims import ClaimStore, claim_build
@@ -189,7 +190,8 @@ async def build_platform(
             arguments=build.arguments,
             labels={**build.labels, **_commit_labels(build)},
             secrets=declared_secrets(build.secrets, secrets or {}),
-            caches=tuple(caches),
+            caches=scoped(caches, build.epoch),
+            age_epoch=build.epoch,
             timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
             http_proxy=http_proxy,
             fresh=fresh,

@@ -183,6 +183,22 @@ async def test_registry_cache_is_hit_from_cold_storage(tmp_path: Path, open_job:
         assert len(digests) == 1
 
 
+async def test_own_storage_is_a_cache_until_the_maximum_age(tmp_path: Path, open_job: OpenJob) -> None:
+    async with open_job() as job:
+        hits = []
+        for epoch in (1, 1, 2):
+            builder = await BuildahBuilder.open(tmp_path / "state", emit=silent)
+            build = await image_build(tmp_path / "context", DOCKERFILE, job.bases[AMD64], epoch=epoch)
+            log = Log()
+            await build_platform(
+                build, builder=builder, job=job.store, job_address=job.address, logs=tmp_path, emit=log
+            )
+            await builder.close()
+            hits.append(log.text.count("Using cache"))
+        assert hits[0] == hits[2] == 0
+        assert hits[1] > 5
+
+
 async def test_full_disk(tmp_path: Path, open_job: OpenJob) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -109,6 +109,23 @@ async def test_other_platform_and_failure(tmp_path: Path, open_job: OpenJob, bui
             )
 
 
+async def test_own_storage_is_a_cache_until_the_maximum_age(
+    tmp_path: Path, open_job: OpenJob, builder: BuildxBuilder
+) -> None:
+    async with open_job() as job:
+        hits = []
+        for epoch in (1, 1, 2):
+            text = DOCKERFILE + "RUN echo aged\n"
+            build = await image_build(tmp_path / "context", text, job.bases[AMD64], epoch=epoch)
+            log = Log()
+            await build_platform(
+                build, builder=builder, job=job.store, job_address=job.address, logs=tmp_path, emit=log
+            )
+            hits.append(log.text.count("CACHED"))
+        assert hits[0] < hits[1] == 3
+        assert hits[2] <= 1  # the base itself
+
+
 @pytest.mark.parametrize("kind", ["local", "registry"])
 async def test_caches(tmp_path: Path, open_job: OpenJob, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cold storage and a cache: the second build hits, by its log."""
