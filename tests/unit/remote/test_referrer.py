@@ -14,7 +14,7 @@ from shipgraph.oci import media_types
 from shipgraph.oci.descriptor import Descriptor
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import EMPTY_DESCRIPTOR, ImageIndex, build_artifact, build_index, parse_manifest
-from shipgraph.store.memory import referrer_descriptor
+from shipgraph.oci.referrers import referrer_descriptor
 
 SUBJECT = build_artifact("application/vnd.test", [EMPTY_DESCRIPTOR])
 REFERRERS = [
