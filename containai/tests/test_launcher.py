@@ -240,6 +240,7 @@ def test_without_an_installation_nothing_runs(machine: Machine) -> None:
         ("[run]\nenv = ['A=b']", "'A=b' is not the name of a variable"),
         ("", "proxy.allowed_domains is empty"),
         ("[run]\nnetwork = 'none'\n[log_forwarder]\nbroker = 'x:1'", "needs both broker and certs"),
+        ("[run]\nnetwork = 'none'\n[proxy]\nupstream_ca = '/nowhere'", "/nowhere is not a file"),
         ("[run]\nengine = 'lxc'\nnetwork = 'none'", "it may be docker or podman"),
         ("= x", "config.toml"),
     ],

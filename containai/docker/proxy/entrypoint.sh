@@ -83,7 +83,7 @@ write_configuration() {
             echo 'acl tls_hello at_step SslBump1'
             echo 'ssl_bump peek tls_hello'
             echo 'ssl_bump bump all'
-            echo 'tls_outgoing_options min-version=1.2'
+            echo 'tls_outgoing_options options=NO_SSLv3,NO_TLSv1,NO_TLSv1_1'
             if [ -n "${SQUID_UPSTREAM_CA:-}" ]; then
                 [ -r "$SQUID_UPSTREAM_CA" ] || fail "SQUID_UPSTREAM_CA: $SQUID_UPSTREAM_CA can't be read"
                 echo "tls_outgoing_options cafile=$SQUID_UPSTREAM_CA"
