@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,6 +12,7 @@ from shipgraph.build.assemble import assemble, read_index
 from shipgraph.build.claims import claim_image_tag
 from shipgraph.engine.images import describe
 from shipgraph.oci import media_types
+from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,9 +63,15 @@ async def assemble_images(
         RegistryError
     """
     results: dict[str, ImageResult] = {}
-    for key in keys:
-        results[key] = await _assemble_one(release, record, key, images, results, target=target, timing=timing, run=run)
-    return results
+    for level in release.project.graph.levels:
+        # a child's index names its parent's, so levels follow each other; within one, claims wait at the same time
+        wanted = [key for key in level if key in keys]
+        calls = [
+            partial(_assemble_one, release, record, key, images, results, target=target, timing=timing, run=run)
+            for key in wanted
+        ]
+        results.update(zip(wanted, await gather(calls), strict=True))
+    return {key: results[key] for key in keys}
 
 
 async def _assemble_one(
