@@ -24,6 +24,9 @@ _LAGGING: Final = frozenset(
     {ErrorCode.MANIFEST_BLOB_UNKNOWN, ErrorCode.BLOB_UNKNOWN, ErrorCode.MANIFEST_UNKNOWN, ErrorCode.BLOB_UPLOAD_UNKNOWN}
 )
 
+_PATIENCE: Final = 0.75
+"""Seconds, at least: docker-registry writes links in place, so a blob that two push at once is gone for a moment."""
+
 
 class Manifests:
     """The manifests of one registry's repositories.
@@ -63,7 +66,7 @@ class Manifests:
                 break
             except Rejected as refused:
                 pause = max(0.25, self._lag / 5)
-                if waited >= self._lag or not _LAGGING & set(refused.codes):
+                if waited >= max(self._lag, _PATIENCE) or not _LAGGING & set(refused.codes):
                     raise
             await self._session.retries.sleep(pause)
             waited += pause

@@ -156,10 +156,12 @@ async def test_a_registry_that_lags_gets_patience() -> None:
     remote, transport = store(script(unknown(), unknown(), FakeResponse(201)), naps=naps, lag=5.0)
     await remote.push_manifest("acme/x", MANIFEST)
     assert naps.slept == [1.0, 1.0]
-    strict, transport = store(lambda seen: unknown())
+    naps = Naps()
+    prompt, transport = store(lambda seen: unknown(), naps=naps)
     with pytest.raises(Rejected):
-        await strict.push_manifest("acme/x", MANIFEST)
-    assert len(transport.seen) == 1
+        await prompt.push_manifest("acme/x", MANIFEST)
+    assert naps.slept == [0.25] * 3
+    assert len(transport.seen) == 4
 
 
 def unknown() -> FakeResponse:
