@@ -50,6 +50,20 @@ def test_dockerfile(containai: Path, image: str) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
+def test_folders_that_copy_makes_can_be_entered(containai: Path, image: str) -> None:
+    """BuildKit gives them the mode of --chmod, 0644 say; somebody must give them another one."""
+    lines = dockerfile(containai, image)
+    there = {"/usr/local/bin", "/etc/squid"}
+    for line in lines:
+        if line.startswith("COPY ") and "--chmod=0644" in line:
+            folder = line.split()[-1].rstrip("/")
+            opened = [
+                word for other in lines for part in re.findall(r"chmod 0755 ([^;]*)", other) for word in part.split()
+            ]
+            assert folder in there or folder in opened
+
+
+@pytest.mark.parametrize("image", IMAGES)
 def test_context_holds_what_is_copied_and_nothing_else(containai: Path, image: str) -> None:
     context = containai / "docker" / image
     copied = set()
