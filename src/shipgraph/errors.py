@@ -31,6 +31,7 @@
     ├── DiskFull                      no room left
     ├── ProcessFailed                 a program ended with an error or was stopped
     ├── GitError                      git could not answer
+    ├── Stopped                       the user asked to stop, and nothing is left half-done
     └── TransactionUnfinished         moving tags are half-way: `shipgraph resume`
         └── TransactionRefused        … and the registry said no, so somebody has to mend that first
 
@@ -229,6 +230,10 @@ class ProcessFailed(ShipgraphError):
 
 class GitError(ShipgraphError):
     """git could not answer a question about the repository."""
+
+
+class Stopped(ShipgraphError):
+    """The user asked to stop, and it could be done cleanly."""
 
 
 class TransactionUnfinished(ShipgraphError):

@@ -81,17 +81,23 @@ class ChannelHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Where one channel stands.
 
     ``serial`` is the highest that was ever taken, burned ones included; ``high_water`` the highest release that ever
-    settled; ``releases`` holds the newest first; ``hold`` is the reason why releases are refused, if they are.
+    settled; ``releases`` is the current release and what it would be rolled back to, newest first; ``undone`` is what
+    was rolled back, last one first; ``hold`` is the reason why releases are refused, if they are.
     """
 
     serial: int
     high_water: Mark | None = None
     releases: tuple[HeadRelease, ...] = ()
     hold: str = ""
+    undone: tuple[HeadRelease, ...] = ()
 
 
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One entry. ``opened_at`` is in seconds since the epoch by the registry's clock, ``lease_s`` in seconds."""
+    """One entry. ``opened_at`` is in seconds since the epoch by the registry's clock, ``lease_s`` in seconds.
+
+    ``release`` is what the channel moves to, None where it stays where it is; ``hold`` is the channel's new hold, None
+    where that stays as it is.
+    """
 
     number: int
     id: str
@@ -107,7 +113,7 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     moves: tuple[Move, ...]
     heads: dict[str, ChannelHead]
     previous: str | None
-    reason: str = ""
+    hold: str | None = None
 
     def head(self, channel: str) -> ChannelHead:
         """The channel's head; a channel never seen before stands at serial 0."""
@@ -133,27 +139,52 @@ def decode_entry(content: bytes, *, where: str) -> JournalEntry:
     return decode(content, JournalEntry, where=where)
 
 
-def settle_heads(entry: JournalEntry, *, settled_at: str, advance: bool) -> dict[str, ChannelHead]:
-    """The heads after an entry has been settled.
+def advances(entry: JournalEntry, repository: str) -> bool:
+    """Whether an entry moves its channel: a lower ``v*`` release moves only its own tags, a repair decides nothing."""
+    return entry.release is not None and any(m.repository == repository and m.tag == entry.channel for m in entry.moves)
 
-    ``advance``: the channel itself moved to ``entry.release`` (a lower ``v*`` release moves only its own tags).
-    """
+
+def settle_heads(entry: JournalEntry, *, settled_at: str, advance: bool) -> dict[str, ChannelHead]:
+    """The heads after an entry has been settled; ``advance``: see ``advances``."""
     head = entry.head(entry.channel)
-    serial = max(head.serial, entry.serial)
-    if not advance or entry.release is None:
-        return {**entry.heads, entry.channel: msgspec.structs.replace(head, serial=serial)}
-    release = msgspec.structs.replace(entry.release, settled_at=settled_at)
-    mark = Mark(commit=release.commit, revision=release.revision, version=release.version)
-    forward = entry.kind in {Kind.RELEASE, Kind.PROMOTE}
-    return {
-        **entry.heads,
-        entry.channel: ChannelHead(
-            serial=serial,
-            high_water=mark if forward or head.high_water is None else head.high_water,
-            releases=(release, *head.releases)[:HISTORY],
-            hold=head.hold,
-        ),
-    }
+    head = msgspec.structs.replace(
+        head, serial=max(head.serial, entry.serial), hold=head.hold if entry.hold is None else entry.hold
+    )
+    if advance and entry.release is not None:
+        release = msgspec.structs.replace(entry.release, settled_at=settled_at)
+        head = _with_release(head, entry.kind, release)
+    return {**entry.heads, entry.channel: head}
+
+
+def _with_release(head: ChannelHead, kind: Kind, release: HeadRelease) -> ChannelHead:
+    match kind:
+        case Kind.ROLLBACK:
+            position = _position(head.releases, release)
+            if position is None:  # forward again, to a release that had been rolled back
+                kept, undone = head.releases, head.undone
+            else:
+                kept, undone = head.releases[position + 1 :], (*head.releases[:position], *head.undone)
+            undone = tuple(one for one in undone if not same_release(one, release))[:HISTORY]
+            return msgspec.structs.replace(head, releases=_capped(release, kept), undone=undone)
+        case Kind.REFRESH:
+            renewed = msgspec.structs.replace(release, settled_at=head.releases[0].settled_at)
+            return msgspec.structs.replace(head, releases=_capped(renewed, head.releases[1:]))
+        case _:
+            mark = Mark(commit=release.commit, revision=release.revision, version=release.version)
+            return msgspec.structs.replace(head, high_water=mark, releases=_capped(release, head.releases))
+
+
+def _position(releases: tuple[HeadRelease, ...], release: HeadRelease) -> int | None:
+    return next((n for n, known in enumerate(releases) if same_release(known, release)), None)
+
+
+def _capped(newest: HeadRelease, older: tuple[HeadRelease, ...]) -> tuple[HeadRelease, ...]:
+    return (newest, *older)[:HISTORY]
+
+
+def same_release(one: HeadRelease, other: HeadRelease) -> bool:
+    """Whether two decisions are about the same release, whatever their serials."""
+    return (one.immutable_tag, one.version) == (other.immutable_tag, other.version)
 
 
 def burn_serial(entry: JournalEntry) -> dict[str, ChannelHead]:

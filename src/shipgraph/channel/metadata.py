@@ -49,6 +49,13 @@ class ChannelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str
 
 
+def repository_path(name: str) -> str:
+    """A repository of the metadata without its host; metadata copied from another registry names that one's host."""
+    first, slash, rest = name.partition("/")
+    is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return rest if is_host else name
+
+
 def serial_tag(channel: str, serial: int) -> str:
     """The immutable tag of a channel's metadata with that serial."""
     return f"{channel}-{serial}"

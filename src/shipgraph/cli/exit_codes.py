@@ -21,6 +21,7 @@ TABLE: Final[dict[type[BaseException], int]] = {
     errors.Conflict: CONFLICT,
     errors.RegistryError: FAILED,
     errors.RegistryUnavailable: TRY_AGAIN,
+    errors.Stopped: INTERRUPTED,
     errors.TransactionUnfinished: TRY_AGAIN,
     errors.TransactionRefused: FAILED,
 }

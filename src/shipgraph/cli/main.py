@@ -19,7 +19,13 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "payload": ("payload", "Pack the payload and push it under its immutable tags."),
     "finalize": ("finalize", "Move all tags to a release that is in the registry."),
     "promote": ("promote", "Move an existing release to another channel or version. Builds nothing."),
+    "rollback": ("rollback", "Move a channel back to the release before its current one."),
     "resume": ("resume", "End a transaction whose owner has died."),
+    "repair": ("repair", "Put moving tags back to what the channels' metadata says, and say what they were."),
+    "refresh": (
+        "refresh",
+        "Publish a channel's metadata anew, with a new expiry. The release stays, and no image's tag moves.",
+    ),
     "status": ("status", "Show the channels: digests, history, drift, unfinished transactions."),
     "verify": ("verify", "Check a published channel: everything that is broken, not the first."),
     "pin": ("pin", "Fill in the digests of external bases."),

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from shipgraph.channel.journal import JOURNAL
 from shipgraph.store.protocols import ANY, Expect
 
 if TYPE_CHECKING:
-    from shipgraph.channel.journal import JournalEntry, Mark
+    from shipgraph.channel.journal import JournalEntry, Mark, Owner
+    from shipgraph.channel.metadata import ChannelMetadata
     from shipgraph.errors import ShipgraphError
     from shipgraph.oci.digest import Digest
     from shipgraph.records.document import Document
@@ -23,7 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadJournal:
-    """Read the journal's tag and its entry → ``JournalSeen`` or ``Unreadable``."""
+    """Read the journal's tag, or an entry's own, and the entry → ``JournalSeen`` or ``Unreadable``."""
+
+    tag: str = JOURNAL
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMetadata:
+    """Read channel metadata by digest → ``ChannelMetadata`` or ``Unreadable``."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSet:
+    """Read manifests and indexes by digest → them and the indexes' children, or ``Unreadable``."""
+
+    digests: tuple[tuple[str, Digest], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,13 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAlive:
+    """Whether an owner whose lease is over is proven to be alive all the same → ``bool``."""
+
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
 class Now:
     """Both clocks → ``Times``, or ``Unreadable`` where the registry does not answer."""
 
@@ -67,11 +92,15 @@ class StopAsked:
 
 @dataclass(frozen=True, slots=True)
 class MakeMetadata:
-    """Make, sign and push (by digest) the channel's metadata → its ``Digest``; errors go straight to the caller."""
+    """Make, sign and push (by digest) the channel's metadata → its ``Digest``; errors go straight to the caller.
+
+    ``renews``: it says what that metadata says, with the new serial and times; None where the release is a new one.
+    """
 
     serial: int
     at: float
     moving_tags: tuple[str, ...]
+    renews: ChannelMetadata | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +132,13 @@ class PutTags:
 
 
 @dataclass(frozen=True, slots=True)
+class Untag:
+    """Remove tags where they are still what they were → a tuple of the tags that are gone; errors go to the caller."""
+
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Wait → ``None``; ``why`` is told to the user."""
 
@@ -127,6 +163,10 @@ class Say:
 
 Action: TypeAlias = (
     ReadJournal
+    | ReadMetadata
+    | ReadSet
+    | Untag
+    | AskAlive
     | ReadTags
     | CheckDigests
     | Compare
@@ -188,8 +228,15 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Throttled:
+    """The registry has had too many requests: nothing changed, and it is to be sent again later."""
+
+    error: ShipgraphError
+
+
+@dataclass(frozen=True, slots=True)
 class NotSent:
     """The deadline had passed."""
 
 
-PutAnswer: TypeAlias = Landed | Declined | Unknown | NotSent
+PutAnswer: TypeAlias = Landed | Declined | Unknown | Throttled | NotSent

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from shipgraph.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shipgraph.channel.journal import Mark
+    from shipgraph.project.versions import Version
 
 
 class Standing(Enum):
@@ -28,30 +32,19 @@ class Ancestry(Protocol):
         ...
 
 
-_SEMVER: Final = re.compile(
-    r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?", re.ASCII
-)
+ParseVersion: TypeAlias = "Callable[[str], Version]"
 
 
-def version_key(version: str) -> tuple[tuple[int, int, int], tuple[tuple[int, int, str], ...]] | None:
-    """A key that sorts as SemVer 2.0.0 § 11 says, or None if it is no SemVer (a leading ``v`` is allowed)."""
-    match = _SEMVER.fullmatch(version)
-    if match is None:
-        return None
-    numbers = (int(match[1]), int(match[2]), int(match[3]))
-    if match[4] is None:
-        return numbers, ((2, 0, ""),)
-    parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in match[4].split("."))
-    return numbers, ((0, 0, ""), *parts)
-
-
-def by_version(ours: Mark, theirs: Mark) -> Standing:
-    """Compare two releases by version, then revision."""
-    our_key, their_key = version_key(ours.version), version_key(theirs.version)
-    if our_key is None or their_key is None:
+def by_version(ours: Mark, theirs: Mark, parse: ParseVersion) -> Standing:
+    """Compare two releases by version (Semantic Versioning 2.0.0 § 11), then revision."""
+    try:
+        our_version, their_version = parse(ours.version), parse(theirs.version)
+    except ConfigurationError:
         return Standing.UNKNOWN
-    if our_key != their_key:
-        return Standing.AHEAD if our_key > their_key else Standing.BEHIND
+    if our_version > their_version:
+        return Standing.AHEAD
+    if our_version < their_version:
+        return Standing.BEHIND
     if ours.commit != theirs.commit:
         return Standing.DIVERGED
     return by_revision(ours, theirs)
@@ -64,10 +57,10 @@ def by_revision(ours: Mark, theirs: Mark) -> Standing:
     return Standing.AHEAD if ours.revision > theirs.revision else Standing.BEHIND
 
 
-async def compare(ours: Mark, theirs: Mark, *, versions: bool, ancestry: Ancestry) -> Standing:
-    """How ``ours`` stands to ``theirs`` in a channel that ships versions, or commits."""
-    if versions:
-        return by_version(ours, theirs)
+async def compare(ours: Mark, theirs: Mark, *, parse: ParseVersion | None, ancestry: Ancestry) -> Standing:
+    """How ``ours`` stands to ``theirs``; ``parse`` reads the versions of a channel that ships versions."""
+    if parse is not None:
+        return by_version(ours, theirs, parse)
     if ours.commit == theirs.commit:
         return by_revision(ours, theirs)
     return await ancestry(ours.commit, theirs.commit)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shipgraph.channel.journal import HeadRelease, Kind, Owner, State
+from shipgraph.channel.journal import HeadRelease, Kind, Owner
 from shipgraph.channel.metadata import (
     ChannelMetadata,
     ImageEntry,
@@ -15,9 +15,12 @@ from shipgraph.channel.metadata import (
     expiry,
     rfc3339,
 )
-from shipgraph.promote.driver import Driver, TransactionStore
+from shipgraph.promote.driver import Driver, Liveness, TransactionStore, nobody_knows
 from shipgraph.promote.order import Ancestry, Standing, compare
-from shipgraph.promote.protocol import Request, Settled, Target, Unchanged, adopt_open, transact
+from shipgraph.promote.protocol import Settled, Target, Unchanged
+from shipgraph.promote.releases import Request
+from shipgraph.promote.releases import release as move_channel
+from shipgraph.promote.terms import Terms
 from shipgraph.records.document import push_document
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ async def finalize(
     emit: Emit,
     jobs: int,
     stop: Callable[[], bool],
+    alive: Liveness = nobody_knows,
 ) -> Settled | Unchanged:
     """Move every tag of a set to it, together or not at all.
 
@@ -65,16 +69,31 @@ async def finalize(
     """
     channel = release.channel
     assert channel is not None  # noqa: S101 (a pull request has nothing to finalize)
-    request = _request(release, found, revision, channel, kind, owner, wishes)
+    request = _request(release, found, revision, channel, kind, wishes)
+    spec = release.project.channels[channel]
+    terms = Terms(
+        release.project.name,
+        release.metadata_repository,
+        tuple(release.project.channels),
+        owner,
+        timing,
+        wait=wishes.wait,
+    )
 
-    async def make_metadata(serial: int, at: float, moving_tags: tuple[str, ...]) -> Digest:
+    async def make_metadata(
+        serial: int,
+        at: float,
+        moving_tags: tuple[str, ...],
+        renews: ChannelMetadata | None,  # noqa: ARG001 (a release is new)
+    ) -> Digest:
         metadata = _metadata(release, found, channel, serial, at, moving_tags)
         document = encode_metadata(metadata, release.project.metadata.artifact_type, source=release.source)
         await push_document(store, release.metadata_repository, document)
         return document.manifest.digest
 
     async def judge(mark: Mark) -> Standing:
-        return await compare(request.mark, mark, versions=request.version_tag is not None, ancestry=ancestry)
+        parse = spec.parse_version if spec.takes_versions else None
+        return await compare(request.mark, mark, parse=parse, ancestry=ancestry)
 
     driver = Driver(
         store,
@@ -84,27 +103,14 @@ async def finalize(
         emit=emit,
         jobs=jobs,
         stop=stop,
+        alive=alive,
+        pace=timing.writes_per_second if timing.paced else None,
     )
     await driver.prefetch([(target.repository, target.digest) for target in request.targets])
-    return await driver.run(transact(request, timing))
+    return await driver.run(move_channel(terms, request))
 
 
-async def resume(
-    store: TransactionStore, repository: str, project: str, *, owner: Owner, timing: Timing, emit: Emit, jobs: int
-) -> State | None:
-    """End whatever transaction is open in the journal, waiting for its owner's lease; None if none is open.
-
-    Raises:
-        ForeignJournal, RegistryError
-        TransactionUnfinished: a move was refused, or the lease is over.
-    """
-    driver = Driver(store, repository, emit=emit, jobs=jobs)
-    return await driver.run(adopt_open(repository, project, owner, timing))
-
-
-def _request(
-    release: Release, found: ReleaseSet, revision: int, channel: str, kind: Kind, owner: Owner, wishes: Wishes
-) -> Request:
+def _request(release: Release, found: ReleaseSet, revision: int, channel: str, kind: Kind, wishes: Wishes) -> Request:
     targets: list[Target] = []
     for image in found.images:
         targets.append(Target(image.repository, channel, image.index.digest))
@@ -114,12 +120,8 @@ def _request(
         own = release.release_tag is not None
         targets.append(Target(found.payload_repository, release.version, found.payload.digest, own=own))
     return Request(
-        project=release.project.name,
-        repository=release.metadata_repository,
-        owner=owner,
         kind=kind,
         channel=channel,
-        channels=tuple(release.project.channels),
         release=HeadRelease(
             immutable_tag=found.immutable_tag,
             version=release.version,
@@ -132,7 +134,6 @@ def _request(
         targets=tuple(targets),
         contents=found.contents,
         version_tag=release.release_tag,
-        wait=wishes.wait,
         diverged=wishes.diverged,
         move_release_tag=wishes.move_release_tag,
     )

@@ -17,13 +17,14 @@ from shipgraph.channel.journal import (
     JournalEntry,
     Move,
     State,
+    advances,
     burn_serial,
     encode_entry,
     entry_tag,
     settle_heads,
 )
 from shipgraph.channel.metadata import rfc3339, serial_tag
-from shipgraph.errors import TransactionRefused, TransactionUnfinished
+from shipgraph.errors import RegistryError, RegistryUnavailable, Stopped, TransactionRefused, TransactionUnfinished
 from shipgraph.oci.digest import Digest
 from shipgraph.promote.actions import (
     Action,
@@ -41,6 +42,8 @@ from shipgraph.promote.actions import (
     ReadTags,
     Say,
     Sleep,
+    StopAsked,
+    Throttled,
     Times,
     Together,
     Unknown,
@@ -49,18 +52,19 @@ from shipgraph.promote.actions import (
 from shipgraph.store.protocols import ANY, Expect
 
 if TYPE_CHECKING:
-    from shipgraph.promote.timing import Timing
+    from shipgraph.promote.terms import Terms
     from shipgraph.records.document import Document
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Action, Any, T]
+Tag: TypeAlias = tuple[str, str]
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0
 
 
 class Refusal(Exception):
-    """A definite refusal or a conflict while moving tags, inside the rules only; ``reason`` is for people."""
+    """A definite refusal or a conflict while a transaction is open, inside the rules only; ``reason`` is for people."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -71,8 +75,7 @@ class Refusal(Exception):
 class Session:
     """One claimed transaction as this process sees it."""
 
-    repository: str
-    timing: Timing
+    terms: Terms
     entry: JournalEntry
     opened: Document
     settled: Document
@@ -85,39 +88,46 @@ class Session:
     @property
     def deadline(self) -> float:
         """By the local clock: past it this process sends nothing any more."""
-        return self.began + self.entry.lease_s - self.timing.margin
+        return self.began + self.entry.lease_s - self.terms.timing.margin
 
     @property
     def image_moves(self) -> tuple[Move, ...]:
         """The moves before the commit point, those that change nothing left out."""
-        return tuple(m for m in self.entry.moves if m.repository != self.repository and m.before != m.after)
+        own = self.terms.repository
+        return tuple(m for m in self.entry.moves if m.repository != own and m.before != m.after)
 
     @property
     def commit_moves(self) -> tuple[Move, ...]:
         """The metadata's tags, in the order in which they are PUT."""
-        return tuple(m for m in self.entry.moves if m.repository == self.repository)
+        return tuple(m for m in self.entry.moves if m.repository == self.terms.repository and m.before != m.after)
+
+    @property
+    def commit_point(self) -> Move | None:
+        """The move after which there is no way back: the channel's, or the version's where the channel stays."""
+        moves = self.commit_moves
+        return next((m for m in moves if m.tag == self.entry.channel), moves[0] if moves else None)
 
 
-def prepare(repository: str, timing: Timing, entry: JournalEntry, began: float, *, advance: bool) -> Session:
+def prepare(terms: Terms, entry: JournalEntry, began: float) -> Session:
     """All three journal documents of a transaction, so that closing it needs no upload."""
     opened = encode_entry(entry)
     closing = {"number": entry.number + 1, "previous": str(opened.manifest.digest)}
     settled = msgspec.structs.replace(
         entry,
         state=State.SETTLED,
-        heads=settle_heads(entry, settled_at=rfc3339(entry.opened_at), advance=advance),
+        heads=settle_heads(entry, settled_at=rfc3339(entry.opened_at), advance=advances(entry, terms.repository)),
         **closing,
     )
     aborted = msgspec.structs.replace(entry, state=State.ABORTED, heads=burn_serial(entry), **closing)
-    return Session(repository, timing, entry, opened, encode_entry(settled), encode_entry(aborted), began)
+    return Session(terms, entry, opened, encode_entry(settled), encode_entry(aborted), began)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_journal() -> Steps[JournalSeen]:
+def read_journal(tag: str = JOURNAL) -> Steps[JournalSeen]:
     """The journal, before anything of ours is open: unreadable ends the attempt, and nothing has moved."""
-    seen: JournalSeen | Unreadable = yield ReadJournal()
+    seen: JournalSeen | Unreadable = yield ReadJournal(tag)
     if isinstance(seen, Unreadable):
         raise seen.error
     return seen
@@ -131,7 +141,7 @@ def read_times() -> Steps[Times]:
     return times
 
 
-def read_tags(tags: tuple[tuple[str, str], ...]) -> Steps[tuple[Digest | None, ...]]:
+def read_tags(tags: tuple[Tag, ...]) -> Steps[tuple[Digest | None, ...]]:
     """Tags, before anything of ours is open."""
     answers: tuple[Digest | Unreadable | None, ...] = yield ReadTags(tags)
     found: list[Digest | None] = []
@@ -154,22 +164,46 @@ def sleep(seconds: float, why: str) -> Steps[None]:
         yield Sleep(seconds, why)
 
 
+def stop_here() -> Steps[None]:
+    """Step 9 where nothing of ours is open: if the user asked to stop, that is the end.
+
+    Raises:
+        Stopped
+    """
+    asked: bool = yield StopAsked()
+    if asked:
+        raise Stopped("stopped before the first tag moved; nothing was changed", hint="run the same command again")
+
+
 def look(
-    session: Session, moves: tuple[Move, ...], digests: tuple[tuple[str, Digest], ...] = ()
+    session: Session, tags: tuple[Tag, ...], digests: tuple[tuple[str, Digest], ...] = ()
 ) -> Steps[tuple[tuple[Digest | None, ...], tuple[bool, ...]]]:
-    """Tags and digests while our transaction is open: asked again until they answer or the lease is over."""
-    tags = tuple((move.repository, move.tag) for move in moves)
+    """Tags and digests while our transaction is open: asked again until they answer or the lease is over.
+
+    Raises:
+        Refusal: the registry refused for certain to tell.
+        TransactionUnfinished: the lease is over.
+    """
     pause = FIRST_PAUSE
     while True:
         seen, there = yield Together((ReadTags(tags), CheckDigests(digests)))
-        unclear = [answer for answer in (*seen, *there) if isinstance(answer, Unreadable)]
+        unclear = [answer.error for answer in (*seen, *there) if isinstance(answer, Unreadable)]
         if not unclear:
             return seen, there
-        yield from _pause(session, pause, f"the registry does not answer: {unclear[0].error}")
+        refused = [e for e in unclear if isinstance(e, RegistryError) and not isinstance(e, RegistryUnavailable)]
+        if refused:
+            raise Refusal(str(refused[0]))
+        yield from pause_within(session, pause, f"the registry does not answer: {unclear[0]}")
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _pause(session: Session, seconds: float, why: str) -> Steps[None]:
+def look_at(session: Session, moves: tuple[Move, ...]) -> Steps[dict[Move, str | None]]:
+    """Where the tags of moves are now; see ``look``."""
+    seen, _ = yield from look(session, tuple((move.repository, move.tag) for move in moves))
+    return {move: None if digest is None else str(digest) for move, digest in zip(moves, seen, strict=True)}
+
+
+def pause_within(session: Session, seconds: float, why: str) -> Steps[None]:
     """Wait before trying again, unless the lease would be over: then the transaction is left open."""
     now = yield from local_time()
     if now + seconds >= session.deadline:
@@ -180,8 +214,8 @@ def _pause(session: Session, seconds: float, why: str) -> Steps[None]:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def put_all(session: Session, puts: tuple[Put, ...]) -> Steps[None]:
-    """PUT tags until each has landed, forward through every unknown outcome.
+def put_all(session: Session, puts: tuple[Put, ...], *, turns: bool = False) -> Steps[None]:
+    """PUT tags until each has landed, forward through every unknown outcome (unless it ``turns``, see ``Parts``).
 
     Raises:
         Refusal: one was refused for certain.
@@ -191,19 +225,31 @@ def put_all(session: Session, puts: tuple[Put, ...]) -> Steps[None]:
     pause = FIRST_PAUSE
     while pending:
         answers = yield PutTags(pending, session.deadline)
-        now = yield from local_time()
-        if any(isinstance(answer, Unknown) for answer in answers):
-            session.unknown_until = now + session.timing.margin
-        refused = [(put, a) for put, a in zip(pending, answers, strict=True) if isinstance(a, Declined)]
-        if refused:
-            put, answer = refused[0]
-            raise Refusal(f"{put.repository}:{put.tag}: {answer.error}")
+        unknown = any(isinstance(answer, Unknown) for answer in answers)
+        if unknown:
+            yield from note_unknown(session)
+        for put, answer in zip(pending, answers, strict=True):
+            if isinstance(answer, Declined) or (turns and isinstance(answer, Unknown)):
+                raise Refusal(f"{put.repository}:{put.tag}: {answer.error}")
         if any(isinstance(answer, NotSent) for answer in answers):
             raise TransactionUnfinished("the transaction's lease is over and the journal stays open")
         pending = tuple(put for put, answer in zip(pending, answers, strict=True) if not isinstance(answer, Landed))
         if pending:
-            yield from _pause(session, pause, f"{len(pending)} tags have no certain answer yet; sending them again")
+            why = "have no certain answer yet" if unknown else "have to wait, says the registry"
+            yield from pause_within(session, pause, f"{len(pending)} tags {why}; sending them again")
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def note_unknown(session: Session) -> Steps[None]:
+    """Remember that a PUT of ours may still land for ``margin``."""
+    session.unknown_until = (yield from local_time()) + session.terms.timing.margin
+
+
+def wait_landed(session: Session) -> Steps[None]:
+    """Wait until every PUT of ours has landed or can't land any more."""
+    if session.terms.parts.land:
+        now = yield from local_time()
+        yield from sleep(session.unknown_until - now, "waiting until no unanswered PUT can land any more")
 
 
 def read_back(session: Session, moves: tuple[Move, ...], *, back: bool = False) -> Steps[None]:
@@ -216,26 +262,26 @@ def read_back(session: Session, moves: tuple[Move, ...], *, back: bool = False) 
     pending = moves
     pause = FIRST_PAUSE
     while pending:
-        seen, _ = yield from look(session, pending)
+        seen = yield from look_at(session, pending)
         wrong: list[Move] = []
-        for move, digest in zip(pending, seen, strict=True):
+        for move, there in seen.items():
             new, old = (move.before, move.after) if back else (move.after, move.before)
-            if str(digest) == new:
+            if there == new:
                 continue
-            if digest is not None and str(digest) != old:
-                raise Refusal(f"{move.repository}:{move.tag} was moved to {digest} by somebody else")
+            if there not in (old, None):
+                raise Refusal(f"{move.repository}:{move.tag} was moved to {there} by somebody else")
             wrong.append(move)
         pending = tuple(wrong)
         if pending:
-            yield from _pause(session, pause, f"{len(pending)} tags still show their old value")
+            yield from pause_within(session, pause, f"{len(pending)} tags still show their old value")
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def expected(session: Session, digest: str | None) -> Expect:
+def expected(session: Session, there: str | None) -> Expect:
     """What a conditional registry is told to expect; an unconditional one is told nothing."""
-    if not session.timing.conditional:
+    if not session.terms.timing.conditional:
         return ANY
-    return None if digest is None else Digest.parse(digest)
+    return None if there is None else Digest.parse(there)
 
 
 # --- opening and closing --------------------------------------------------------------------------------------------
@@ -244,21 +290,28 @@ def expected(session: Session, digest: str | None) -> Expect:
 def claim(session: Session, before: JournalSeen) -> Steps[bool]:
     """Step 3: PUT the journal as open, wait ``settle``, read back; whether the transaction is ours.
 
-    ``before`` is the journal that ``session.entry`` follows. A claim whose PUT took longer than ``gap`` (its answer
-    lost included) may have landed after another writer's read-back: nobody can tell whose it is before the
-    lease is over.
+    ``before`` is the journal as it was read. A claim whose PUT took longer than ``gap`` (its answer lost included) may
+    have landed after another writer's read-back: nobody can tell whose it is before the lease is over.
     """
-    timing, digest = session.timing, session.opened.manifest.digest
+    timing, digest = session.terms.timing, session.opened.manifest.digest
     pushed: Unreadable | None = yield Push((session.opened, session.settled, session.aborted))
     if isinstance(pushed, Unreadable):
         raise pushed.error
-    asked = yield from local_time()
-    again = yield from read_journal()
-    if again.digest != before.digest:
-        return False
-    expect: Expect = again.digest if timing.conditional else ANY
-    (answer,) = yield PutTags((Put(session.repository, JOURNAL, digest, expect),), session.deadline)
-    took = (yield from local_time()) - asked
+    pause = FIRST_PAUSE
+    while True:
+        asked = yield from local_time()
+        again = yield from read_journal()
+        if again.digest != before.digest:
+            return False
+        expect: Expect = again.digest if timing.conditional else ANY
+        (answer,) = yield PutTags((Put(session.terms.repository, JOURNAL, digest, expect),), session.deadline)
+        now = yield from local_time()
+        if not isinstance(answer, Throttled):
+            break
+        if now + pause >= session.deadline:
+            raise answer.error
+        yield from sleep(pause, "the registry has had too many requests")
+        pause = min(2 * pause, LONGEST_PAUSE)
     if isinstance(answer, NotSent):
         return False
     if isinstance(answer, Declined):
@@ -266,39 +319,39 @@ def claim(session: Session, before: JournalSeen) -> Steps[bool]:
         if again.digest != before.digest:
             return False  # somebody else was faster (If-Match)
         raise answer.error
-    late = isinstance(answer, Unknown) or took > timing.gap
     if timing.conditional:
-        if isinstance(answer, Unknown):
-            yield from sleep(timing.margin, "the claim's answer was lost")
-    elif late:
-        why = f"the claim took {took:.1f} s, more than {timing.gap:g} s: waiting out its lease"
+        yield from sleep(timing.margin if isinstance(answer, Unknown) else timing.lag, "waiting for the claim to show")
+    elif isinstance(answer, Unknown) or now - asked > timing.gap:
+        why = f"the claim took {now - asked:.1f} s, and {timing.gap:g} s are allowed: waiting out its lease"
         yield from sleep(session.entry.lease_s + timing.margin, why)
         return False
-    else:
+    elif session.terms.parts.settle:
         yield from sleep(timing.settle, "waiting until the claim has settled")
-    return (yield from _patient_journal(session)).digest == digest
+    return (yield from _patient_journal(session)) == digest
 
 
-def _patient_journal(session: Session) -> Steps[JournalSeen]:
-    """The journal once our claim was sent: asked again until it answers or the lease is over."""
+def _patient_journal(session: Session) -> Steps[Digest | None]:
+    """What the journal's tag is once our claim was sent: asked until it answers or the lease is over."""
     pause = FIRST_PAUSE
     while True:
-        seen: JournalSeen | Unreadable = yield ReadJournal()
+        (seen,) = yield ReadTags(((session.terms.repository, JOURNAL),))
         if not isinstance(seen, Unreadable):
-            return seen
-        yield from _pause(session, pause, f"the journal can't be read back: {seen.error}")
+            found: Digest | None = seen
+            return found
+        yield from pause_within(session, pause, f"the journal can't be read back: {seen.error}")
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def record(session: Session, before: JournalSeen, metadata: Digest | None) -> Steps[None]:
-    """End of step 4: the immutable tags of a claim that was won: the entries' own, and the metadata's serial."""
-    puts = [Put(session.repository, entry_tag(session.entry.number), session.opened.manifest.digest)]
+def record_puts(session: Session, before: JournalSeen, *, metadata: bool) -> tuple[Put, ...]:
+    """The immutable tags of a claim that was won (end of step 4): the entries' own, and the metadata's serial."""
+    repository, entry = session.terms.repository, session.entry
+    puts = [Put(repository, entry_tag(entry.number), session.opened.manifest.digest)]
     if before.entry is not None and before.digest is not None:
-        puts.append(Put(session.repository, entry_tag(before.entry.number), before.digest))
-    if metadata is not None:
-        tag = serial_tag(session.entry.channel, session.entry.serial)
-        puts.append(Put(session.repository, tag, metadata))
-    yield from put_all(session, tuple(puts))
+        puts.append(Put(repository, entry_tag(before.entry.number), before.digest))
+    if metadata and entry.release is not None:
+        tag = serial_tag(entry.channel, entry.serial)
+        puts.append(Put(repository, tag, Digest.parse(entry.release.metadata)))
+    return tuple(puts)
 
 
 def close(session: Session, document: Document) -> Steps[None]:
@@ -310,25 +363,28 @@ def close(session: Session, document: Document) -> Steps[None]:
     Raises:
         TransactionUnfinished: the lease is over, or the registry refused.
     """
-    timing, ours = session.timing, session.opened.manifest.digest
-    now = yield from local_time()
-    yield from sleep(session.unknown_until - now, "waiting until no unanswered PUT can land any more")
+    timing, ours = session.terms.timing, session.opened.manifest.digest
+    yield from wait_landed(session)
     expect: Expect = ours if timing.conditional else ANY
+    pause = FIRST_PAUSE
     while True:
-        put = Put(session.repository, JOURNAL, document.manifest.digest, expect)
+        put = Put(session.terms.repository, JOURNAL, document.manifest.digest, expect)
         (answer,) = yield PutTags((put,), session.deadline)
         if isinstance(answer, Landed):
             return
         if isinstance(answer, NotSent):
             raise TransactionUnfinished("the lease is over before the journal was closed; it stays open")
-        yield from sleep(timing.margin + timing.settle, "the answer to closing the journal was lost")
-        seen: JournalSeen | Unreadable = yield ReadJournal()
-        if isinstance(seen, Unreadable):
-            raise TransactionUnfinished(f"the journal could not be read back after closing it: {seen.error}")
-        if seen.digest == document.manifest.digest:
+        if isinstance(answer, Throttled) or not session.terms.parts.look:
+            yield from pause_within(session, pause, "the registry does not take the journal yet")
+            pause = min(2 * pause, LONGEST_PAUSE)
+            continue
+        if isinstance(answer, Unknown):
+            yield from sleep(timing.margin + timing.settle, "the answer to closing the journal was lost")
+        seen = yield from _patient_journal(session)
+        if seen == document.manifest.digest:
             return
-        if seen.digest != ours:
-            yield Say("another command has closed this transaction meanwhile")
+        if seen != ours:
+            yield Say("the journal has gone on meanwhile")
             return
         if isinstance(answer, Declined):
             raise TransactionRefused(f"the registry refused to close the journal: {answer.error}")

@@ -15,7 +15,8 @@ class Timing:
     ``lag``: how long a read may return the value before the last write. ``gap``: the longest time from reading the
     journal to the claim's PUT taking effect. ``settle``: how long a claim waits before it is read back; more than
     ``2 · lag + gap``. ``margin``: after this time a PUT whose answer never came can't land any more. ``conditional``:
-    the registry honours ``If-Match``, so a claim needs no wait. ``writes_per_second`` bounds the lease.
+    the registry honours ``If-Match``, so a claim needs no wait. ``writes_per_second`` bounds the lease; ``paced``: the
+    registry refuses more, so no more are sent.
     """
 
     lag: float
@@ -24,6 +25,7 @@ class Timing:
     margin: float
     conditional: bool = False
     writes_per_second: float = 10.0
+    paced: bool = False
 
     def __post_init__(self) -> None:
         if self.settle <= 2 * self.lag + self.gap and not self.conditional:
@@ -42,5 +44,5 @@ class Timing:
 def default_timing(host: str, *, conditional: bool = False) -> Timing:
     """The defaults for a registry: GHCR has a lag of 5 s and takes 2,000 writes a minute; others have none."""
     if host == GHCR:
-        return Timing(lag=5, gap=2, settle=13, margin=60, writes_per_second=2000 / 60)
+        return Timing(lag=5, gap=2, settle=13, margin=60, writes_per_second=2000 / 60, paced=True)
     return Timing(lag=0, gap=1, settle=1.5, margin=5, conditional=conditional)

@@ -113,11 +113,9 @@ async def test_a_newer_revision_of_the_same_commit_is_ahead(world: World) -> Non
 
 
 async def test_another_projects_journal_is_refused(world: World) -> None:
-    from dataclasses import replace
-
     await world.ship(await world.release(1))
     with pytest.raises(ForeignJournal):
-        await world.ship(replace(await world.release(2), project="other"))
+        await world.ship(await world.release(2), terms=world.terms(project="other"))
 
 
 async def test_a_lost_journal_is_not_taken_for_a_new_project(world: World) -> None:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, HeadRelease, JournalEntry, Kind, Mark, Owner, decode_entry
 from shipgraph.events import silent
+from shipgraph.project.versions import Version
 from shipgraph.promote.driver import Driver
 from shipgraph.promote.order import Standing, compare
-from shipgraph.promote.protocol import Request, Settled, Target, Unchanged, transact
+from shipgraph.promote.protocol import Settled, Target, Unchanged
+from shipgraph.promote.releases import Request, release
+from shipgraph.promote.terms import Terms
 from shipgraph.promote.timing import Timing
 from shipgraph.records.document import build_document, push_document, read_document
 from shipgraph.records.sets import immutable_tag
@@ -57,7 +60,6 @@ class World:
         self, number: int, *, channel: str = "dev", version: str | None = None, revision: int = 1
     ) -> Request:
         commit = f"{number:040x}"
-        self.owners += 1
         targets: list[Target] = []
         contents: list[tuple[str, Digest]] = []
         for name in IMAGES:
@@ -69,12 +71,8 @@ class World:
             if version:
                 targets.append(Target(name, version, digest, own=True))
         return Request(
-            project="app",
-            repository=META,
-            owner=Owner(run=f"run-{self.owners}", attempt=1, nonce=f"{self.owners:032x}"),
             kind=Kind.RELEASE,
             channel=channel,
-            channels=("dev", "prod"),
             release=HeadRelease(
                 immutable_tag=immutable_tag(commit, revision),
                 version=version or channel,
@@ -89,8 +87,13 @@ class World:
             version_tag=version,
         )
 
+    def terms(self, *, project: str = "app", wait: bool = False) -> Terms:
+        self.owners += 1
+        owner = Owner(run=f"run-{self.owners}", attempt=1, nonce=f"{self.owners:032x}")
+        return Terms(project, META, ("dev", "prod"), owner, self.timing, wait=wait)
+
     def driver(self, request: Request, *, store: Store | None = None) -> Driver:
-        async def make(serial: int, at: float, moving_tags: Sequence[str]) -> Digest:
+        async def make(serial: int, at: float, moving_tags: Sequence[str], renews: object) -> Digest:
             value = {"release": request.release.immutable_tag, "serial": serial, "tags": list(moving_tags), "at": at}
             document = build_document("application/vnd.test.metadata.v1+json", value, title="channels.json")
             await push_document(self.store, META, document)
@@ -100,7 +103,8 @@ class World:
             return Standing.AHEAD if int(commit, 16) > int(other, 16) else Standing.BEHIND
 
         async def judge(mark: Mark) -> Standing:
-            return await compare(request.mark, mark, versions=request.version_tag is not None, ancestry=ancestry)
+            parse = Version.parse if request.version_tag is not None else None
+            return await compare(request.mark, mark, parse=parse, ancestry=ancestry)
 
         return Driver(
             store or self.store,
@@ -112,8 +116,10 @@ class World:
             sleep=self.clock.sleep,
         )
 
-    async def ship(self, request: Request, *, store: Store | None = None) -> Settled | Unchanged:
-        return await self.driver(request, store=store).run(transact(request, self.timing))
+    async def ship(
+        self, request: Request, *, store: Store | None = None, terms: Terms | None = None
+    ) -> Settled | Unchanged:
+        return await self.driver(request, store=store).run(release(terms or self.terms(), request))
 
     async def journal(self) -> JournalEntry:
         found = await self.store.resolve(META, JOURNAL)

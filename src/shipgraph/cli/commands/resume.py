@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command("resume")
+@click.option("--abort", is_flag=True, help="Go back instead of forward, unless the channel has been committed.")
 @options.target
 @options.common
-def command(folder: Path, as_json: bool, debug: bool, registry: str | None, root: Path | None) -> None:
+def command(folder: Path, as_json: bool, debug: bool, registry: str | None, root: Path | None, abort: bool) -> None:
     """End a transaction whose owner has died.
 
     It waits until the owner's lease is over, then goes forward if any tag has moved, else takes the claim back.
@@ -25,24 +26,16 @@ def command(folder: Path, as_json: bool, debug: bool, registry: str | None, root
     output = Output(as_json=as_json, debug=debug)
 
     async def resume(interrupt: Interrupt) -> None:
-        from shipgraph.engine.opening import open_target, open_view, owner
-        from shipgraph.promote.stage import resume as end_transaction
+        from shipgraph.cli.recovery import open_recovery
 
-        view = await open_view(folder, registry, root)
         with output.progress() as emit:
-            async with open_target(view.registry, view.project, root) as (store, timing, jobs):
-                with interrupt.protected():
-                    state = await end_transaction(
-                        store,
-                        view.metadata_repository,
-                        view.project.name,
-                        owner=owner(),
-                        timing=timing,
-                        emit=emit,
-                        jobs=jobs,
-                    )
-        done = {None: "no transaction is open", "settled": "the transaction went forward and is settled"}
-        text = done.get(state, "no tag had moved; the transaction is aborted")
-        output.result({"state": None if state is None else str(state)}, text)
+            async with open_recovery(folder, registry, root, interrupt, emit) as recovery:
+                state = await recovery.resume(abort=abort)
+        texts = {
+            None: "no transaction is open",
+            "settled": "the transaction went forward and is settled",
+            "aborted": "the transaction is aborted; all moving tags are as they were before it",
+        }
+        output.result({"state": None if state is None else str(state)}, texts[state])
 
     run(output, resume)

@@ -59,6 +59,7 @@ def _channel_json(channel: ChannelView) -> dict[str, Any]:
             for drift in channel.drift
         ],
         "history": [] if channel.head is None else [msgspec.to_builtins(release) for release in channel.head.releases],
+        "rolledBack": [] if channel.head is None else [msgspec.to_builtins(release) for release in channel.head.undone],
         "hold": channel.head.hold if channel.head and channel.head.hold else None,
     }
 
@@ -67,6 +68,7 @@ def _transaction_json(entry: JournalEntry, now: float, margin: float) -> dict[st
     return {
         "id": entry.id,
         "owner": entry.owner.run,
+        "attempt": entry.owner.attempt,
         "kind": str(entry.kind),
         "channel": entry.channel,
         "serial": entry.serial,
@@ -98,13 +100,18 @@ def _text(channels: list[ChannelView], opened: JournalEntry | None, now: float, 
                 f"{release.immutable_tag} ({release.settled_at})"
                 for position, release in enumerate(channel.head.releases[:5])
             )
+            lines.extend(
+                f"  rolled back: {release.version} {release.immutable_tag} (serial {release.serial})"
+                for release in channel.head.undone[:5]
+            )
             if channel.head.hold:
                 lines.append(f"  held: {channel.head.hold}")
         parts.append("\n".join(lines))
     if opened is not None:
         open_json = _transaction_json(opened, now, margin)
         parts.append(
-            f"open transaction {opened.id}: {opened.kind} to {opened.channel} by {opened.owner.run}, "
+            f"open transaction {opened.id}: {opened.kind} to {opened.channel} by {opened.owner.run}"
+            f" (attempt {opened.owner.attempt}), "
             f"{open_json['ageSeconds']} s old; its owner may live for another {open_json['ownerMayLiveSeconds']} s.\n"
             "  `shipgraph resume` ends it once its owner is dead"
         )

@@ -1,0 +1,54 @@
+"""`shipgraph rollback`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from shipgraph.cli import options
+from shipgraph.cli.output import Output
+from shipgraph.cli.running import Interrupt, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("rollback")
+@click.argument("channel")
+@click.option("--to", metavar="RELEASE", help="A version, commit or immutable tag of the channel's history.")
+@click.option(
+    "--hold",
+    metavar="REASON",
+    is_flag=False,
+    flag_value="held after a rollback",
+    help="Refuse releases to the channel until `release --unhold CHANNEL`.",
+)
+@click.option("--wait", is_flag=True, help="Wait while another transaction is open.")
+@options.target
+@options.common
+def command(
+    folder: Path, as_json: bool, debug: bool, registry: str | None, root: Path | None, channel: str, to: str | None,
+    hold: str | None, wait: bool,
+) -> None:  # fmt: skip
+    """Move a channel back to the release before its current one.
+
+    A second rollback goes one further. Release tags stay, and the release that was rolled back can't be released again.
+    """
+    output = Output(as_json=as_json, debug=debug)
+
+    async def rollback(interrupt: Interrupt) -> None:
+        from shipgraph.cli.recovery import open_recovery, outcome_json
+        from shipgraph.promote.protocol import Settled
+        from shipgraph.promote.recovery import Rollback
+
+        with output.progress() as emit:
+            async with open_recovery(folder, registry, root, interrupt, emit, wait=wait) as recovery:
+                outcome = await recovery.rollback(Rollback(channel, to, hold))
+        held = f"; held: {hold}" if hold else ""
+        text = f"channel {channel} is that release already{held}"
+        if isinstance(outcome, Settled) and outcome.moves:
+            text = f"channel {channel} went back with serial {outcome.serial}{held}"
+        output.result(outcome_json(channel, outcome), text)
+
+    run(output, rollback)
