@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -246,6 +247,48 @@ async def test_parallel_builds_and_leftovers(tmp_path: Path, open_job: OpenJob) 
             )
     storage = BuildahStorage(tmp_path / "state", buildah=shutil.which("buildah") or "buildah")
     await storage.prepare(emit=silent)
+    left = await anyio.run_process(storage.command("containers", "--quiet"), env=storage.environment())
+    assert left.stdout.strip() == b""
+    assert list(storage.temporary.iterdir()) == []
+
+
+async def test_a_killed_run_keeps_its_lock_until_its_builder_ends(tmp_path: Path, open_job: OpenJob) -> None:
+    """SIGKILL gives nobody a chance to tidy up: the builder lives on for a while, and nothing of it is touched."""
+    storage = BuildahStorage(tmp_path / "state", buildah=shutil.which("buildah") or "buildah")
+    await storage.prepare(emit=silent)
+    log = tmp_path / "log"
+    async with open_job() as job:
+        text = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN echo begun; sleep 6\n"
+        build = await image_build(tmp_path / "context", text, job.bases[AMD64])
+        script = f"""
+import anyio
+from pathlib import Path
+from shipgraph.build.buildah import BuildahBuilder
+from shipgraph.build.builder import BaseImage, BuildRequest
+from shipgraph.events import silent
+from shipgraph.oci.digest import Digest
+from shipgraph.oci.platform import Platform
+
+async def main():
+    builder = await BuildahBuilder.open(Path({str(tmp_path / "state")!r}), emit=silent)
+    await builder.build(BuildRequest(
+        image="tool", platform=Platform("linux", "amd64"), context=Path({str(build.context.folder)!r}),
+        dockerfile=Path({str(build.dockerfile)!r}), registry={job.address!r}, repository="acme/tool", epoch=1,
+        base=BaseImage("busybox", "bases/busybox", Digest.parse({str(job.bases[AMD64].digest)!r})),
+        log=Path({str(log)!r}),
+    ), emit=silent)
+
+anyio.run(main)
+"""
+        async with await anyio.open_process([sys.executable, "-c", script], stdin=None, stdout=None) as run:
+            with anyio.fail_after(60):
+                while not log.exists() or "begun" not in log.read_text():  # noqa: ASYNC110 (another process)
+                    await anyio.sleep(0.1)
+            run.kill()
+        assert not await storage.clean()
+        with anyio.fail_after(60):
+            while not await storage.clean():  # noqa: ASYNC110 (another process)
+                await anyio.sleep(0.5)
     left = await anyio.run_process(storage.command("containers", "--quiet"), env=storage.environment())
     assert left.stdout.strip() == b""
     assert list(storage.temporary.iterdir()) == []

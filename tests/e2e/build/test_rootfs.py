@@ -6,6 +6,7 @@ import io
 import tarfile
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import pytest
 from tests.e2e.build.conftest import AMD64, Log, OpenJob, image_build
 
@@ -28,22 +29,28 @@ async def test_a_root_is_made_once_repeats_to_the_byte_and_carries_a_build(tmp_p
     recipe = cast("RootRecipe", parse_base("mmdebstrap:bookworm?variant=essential"))
     log = Log()
     roots = RootMaker(tmp_path / "state", logs=tmp_path / "logs", emit=log)
-    resolved = await resolve_base(recipe, [AMD64], reader=None, roots=roots, emit=log)
+    elsewhere = RootMaker(tmp_path / "elsewhere", logs=tmp_path / "other-logs", emit=silent)
+    archive = await roots.look(recipe)
+    others: list[ImageManifest] = []
+
+    async def make_elsewhere() -> None:
+        others.append(await elsewhere.make(recipe, AMD64, archive))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(make_elsewhere)
+        resolved = await resolve_base(recipe, [AMD64], reader=None, roots=roots, emit=log)
     assert resolved is not None
     digest = Digest.parse(resolved.platforms["linux/amd64"])
     again = await roots.make(recipe, AMD64, await roots.look(recipe))
     assert again.digest == digest
     assert sum(isinstance(event, Started) for event in log.events) == 1
 
-    elsewhere = RootMaker(tmp_path / "elsewhere", logs=tmp_path / "logs", emit=silent)
-    other = await elsewhere.make(recipe, AMD64, await elsewhere.look(recipe))
-    assert other.digest == digest
-
+    assert [other.digest for other in others] == [digest]
     assert isinstance(again, ImageManifest)
     async with roots.store.blob(roots.repository(recipe), again.layers[0]) as pieces:
         layer = b"".join([piece async for piece in pieces])
-    with tarfile.open(fileobj=io.BytesIO(layer), mode="r:gz") as archive:
-        members = {member.name.removeprefix("./"): member for member in archive}
+    with tarfile.open(fileobj=io.BytesIO(layer), mode="r:gz") as tar:
+        members = {member.name.removeprefix("./"): member for member in tar}
     assert "etc/os-release" in members
     assert not {"etc/resolv.conf", "etc/hostname"} & members.keys()
     assert not [name for name, member in members.items() if member.ischr() or member.isblk()]
