@@ -63,10 +63,6 @@ class BuildahBuilder:
         """See ``Builder``."""
         return f"buildah {self._version} ({self._storage.driver})"
 
-    async def close(self) -> None:
-        """Remove what isn't worth keeping; what a next build can use stays."""
-        await self._storage.clean()
-
     async def build(self, request: BuildRequest, *, emit: Emit) -> BuildOutcome:
         """See ``Builder``."""
         if not is_loopback(request.registry):

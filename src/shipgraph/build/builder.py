@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 ALIAS_HOST: Final = "shipgraph.invalid"
 BASE_ARGUMENT: Final = "BASE_IMAGE"
 DEFAULT_TIMEOUT: Final = 3600.0
-RESERVED_ARGUMENTS: Final = frozenset({BASE_ARGUMENT, "SOURCE_DATE_EPOCH"})
-"""Build arguments that shipgraph sets itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,6 @@ class BuildxBuilder:
         """See ``Builder``."""
         return self._description
 
-    async def close(self) -> None:
-        """Nothing to do: BuildKit collects its own garbage."""
-
     async def build(self, request: BuildRequest, *, emit: Emit) -> BuildOutcome:
         """See ``Builder``."""
         if not is_loopback(request.registry):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_FULL: Final = ("no space left on device", "disk quota exceeded", "enospc")
+_FULL: Final = ("no space left on device", "disk quota exceeded", "enospc", "507 insufficient storage")
 _LINES: Final = 15
 _REMEDY: Final = "the whole output is in {log}; fix the cause and run the same command again: finished images stay"
 

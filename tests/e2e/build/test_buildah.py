@@ -68,7 +68,6 @@ async def test_same_inputs_through_two_ports_give_one_digest_without_an_address(
             assert COMMIT.encode() in config
             assert COMMIT.encode() not in manifest.raw
     assert len(digests) == 1
-    await builder.close()
 
 
 async def test_forgotten_layers_change_nothing(tmp_path: Path, open_job: OpenJob) -> None:
@@ -194,7 +193,6 @@ async def test_own_storage_is_a_cache_until_the_maximum_age(tmp_path: Path, open
             await build_platform(
                 build, builder=builder, job=job.store, job_address=job.address, logs=tmp_path, emit=log
             )
-            await builder.close()
             hits.append(log.text.count("Using cache"))
         assert hits[0] == hits[2] == 0
         assert hits[1] > 5
@@ -218,6 +216,23 @@ async def test_full_disk(tmp_path: Path, open_job: OpenJob) -> None:
                 )
     finally:
         await anyio.run_process([umount, "-l", str(small)])
+
+
+async def test_full_disk_under_the_jobs_registry(tmp_path: Path, open_job: OpenJob) -> None:
+    job_root = tmp_path / "job-1"
+    job_root.mkdir()
+    await anyio.run_process(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(job_root)])
+    try:
+        async with open_job() as job:
+            builder = await BuildahBuilder.open(tmp_path / "state", emit=silent)
+            text = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN dd if=/dev/urandom of=/big bs=1M count=8\n"
+            build = await image_build(tmp_path / "context", text, job.bases[AMD64])
+            with pytest.raises(DiskFull, match="no space left"):
+                await build_platform(
+                    build, builder=builder, job=job.store, job_address=job.address, logs=tmp_path, emit=silent
+                )
+    finally:
+        await anyio.run_process(["umount", "-l", str(job_root)])
 
 
 async def test_parallel_builds_and_leftovers(tmp_path: Path, open_job: OpenJob) -> None:
