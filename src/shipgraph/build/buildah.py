@@ -19,7 +19,6 @@ from shipgraph import process
 from shipgraph.build.ages import AgeMarks
 from shipgraph.build.buildah_storage import DEFAULT_LIMIT, BuildahStorage, registries_conf
 from shipgraph.build.builder import BuildOutcome
-from shipgraph.build.emulation import require_platform
 from shipgraph.build.failures import builder_failures
 from shipgraph.build.secrets import redactions
 from shipgraph.errors import BuildFailed, InvalidReference
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from shipgraph.events import Emit
 
 INSTALL: Final = "install it (Debian: apt-get install buildah)"
-_RUN: Final = re.compile(rb"^[ \t]*RUN\b", re.IGNORECASE | re.MULTILINE)
 _PUSH_SECONDS: Final = 1800.0
 
 
@@ -67,9 +65,6 @@ class BuildahBuilder:
         """See ``Builder``."""
         if not is_loopback(request.registry):
             raise BuildFailed(f"{request.registry} is not on loopback: a build pushes to the job's own registry alone")
-        dockerfile = await anyio.Path(request.dockerfile).read_bytes()
-        if _RUN.search(dockerfile):
-            require_platform(request.platform)
         what = f"building {request.image} for {request.platform} failed"
         request.log.parent.mkdir(parents=True, exist_ok=True)
         with (

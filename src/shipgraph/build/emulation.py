@@ -50,8 +50,13 @@ def require_platform(platform: Platform) -> None:
         ToolMissing: neither this processor nor an emulator runs them.
     """
     if not can_run(platform):
-        raise ToolMissing(
-            f"this machine can't run {platform} programs: no emulator is registered with the kernel",
-            hint=f"build {platform} on a machine of its own, or install qemu-user-static and binfmt-support, then run "
-            "(as root) `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc` and `update-binfmts --enable`",
-        )
+        raise no_emulator(f"{platform} is not this machine's platform")
+
+
+def no_emulator(what: str) -> ToolMissing:
+    """The error for programs of another platform that this machine can't run."""
+    return ToolMissing(
+        f"{what}: this machine can't run that platform's programs, no emulator is registered with the kernel",
+        hint="build it on a machine of that platform, or install qemu-user-static and binfmt-support, then run (as "
+        "root) `mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc` and `update-binfmts --enable`",
+    )

@@ -6,6 +6,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from shipgraph.build.emulation import no_emulator
 from shipgraph.errors import BuildFailed, DiskFull, ProcessFailed, ShipgraphError
 
 if TYPE_CHECKING:
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FULL: Final = ("no space left on device", "disk quota exceeded", "enospc", "507 insufficient storage")
+_FOREIGN: Final = "exec format error"
 _LINES: Final = 15
 _REMEDY: Final = "the whole output is in {log}; fix the cause and run the same command again: finished images stay"
 
 
 @contextmanager
 def builder_failures(what: str, *, log: Path, hint: str = "") -> Iterator[None]:
-    """Turn the end of a builder's process into ``BuildFailed`` or ``DiskFull``.
+    """Turn the end of a builder's process into ``BuildFailed``, ``DiskFull``, or ``ToolMissing`` for an emulator.
 
     ``what`` names the work (``containai-base for linux/amd64 failed``); ``log`` is the file with its output.
     """
@@ -56,6 +58,8 @@ def is_full(text: str) -> bool:
 def _explained(error: ProcessFailed, what: str, log: Path, hint: str) -> ShipgraphError:
     if is_full(error.tail):
         return disk_full(what, log)
+    if _FOREIGN in error.tail.lower():
+        return no_emulator(what)
     last = "\n".join(f"  {line}" for line in error.tail.splitlines()[-_LINES:] if line.strip())
     text = f"{what}: {error}" + (f"; its last lines:\n{last}" if last else "")
     return BuildFailed(text, hint=hint or _REMEDY.format(log=log), log=str(log))

@@ -7,6 +7,9 @@ import os
 import re
 import shutil
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import anyio
 
 from shipgraph import process
 from shipgraph.build.buildah import BuildahBuilder
@@ -25,6 +28,7 @@ _INSTALL: Final = (
     "install buildah (Debian: apt-get install buildah), or Docker with its buildx plugin, "
     "or run buildkitd and set BUILDKIT_HOST"
 )
+_CONNECT_SECONDS: Final = 5.0
 _OWN: Final = "shipgraph"
 _QUESTION_SECONDS: Final = 20.0
 _BOOT_SECONDS: Final = 180.0
@@ -67,6 +71,7 @@ async def open_buildx(state: Path) -> BuildxBuilder:
     private = {"BUILDX_CONFIG": str(state / "buildx")}
     address = os.environ.get("BUILDKIT_HOST")
     if address:
+        await _connect(address)
         buildx = Buildx(command, f"{_OWN}-{hashlib.sha256(address.encode()).hexdigest()[:12]}", private)
         await _ensure(buildx, "remote", address)
         return await _opened(buildx, state)
@@ -78,6 +83,19 @@ async def open_buildx(state: Path) -> BuildxBuilder:
         await _ensure(buildx, "docker-container", "--driver-opt", "network=host")
         return await _opened(buildx, state)
     raise ToolMissing("buildx is here, but neither docker nor BUILDKIT_HOST leads to a BuildKit", hint=_INSTALL)
+
+
+async def _connect(address: str) -> None:
+    """Look for somebody behind the address; buildx itself would wait twenty seconds for nobody."""
+    place = urlsplit(address)
+    try:
+        with anyio.fail_after(_CONNECT_SECONDS):
+            if place.scheme == "unix":
+                await (await anyio.connect_unix(place.path)).aclose()
+            elif place.scheme == "tcp" and place.hostname and place.port:
+                await (await anyio.connect_tcp(place.hostname, place.port)).aclose()
+    except (OSError, TimeoutError) as error:
+        raise ProcessFailed(f"nobody answers at BUILDKIT_HOST={address}") from error
 
 
 async def _find_buildx() -> tuple[str, ...]:

@@ -72,7 +72,9 @@ def open_job(layout: Path, tmp_path: Path) -> OpenJob:
                 await store.push_blob("bases/busybox", blob, from_file(index / blob.digest.hex))
             await store.push_manifest("bases/busybox", manifest)
             architecture = "arm64" if b'"arm64"' in (index / manifest.config.digest.hex).read_bytes() else "amd64"
-            bases[Platform("linux", architecture)] = BaseImage("busybox", "bases/busybox", manifest.digest)
+            bases[Platform("linux", architecture)] = BaseImage(
+                "docker.io/library/busybox", "bases/busybox", manifest.digest
+            )
         async with serve(store) as address:
             yield Job(store, address, bases)
 

@@ -19,7 +19,7 @@ from shipgraph.build.emulation import can_run, native_platform
 from shipgraph.build.failures import builder_failures
 from shipgraph.build.rootfs import pack_layer
 from shipgraph.build.secrets import declared_secrets, default_secrets, redactions
-from shipgraph.errors import BuildFailed, DiskFull, ProcessFailed
+from shipgraph.errors import BuildFailed, DiskFull, ProcessFailed, ToolMissing
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.platform import Platform
 
@@ -67,6 +67,8 @@ def test_ends_of_builders(tmp_path: Path) -> None:
         raise ProcessFailed("buildah ended with status 1", status=1, tail="one\nit broke")
     assert caught.value.log == str(log)
     assert str(log) in caught.value.hint
+    with pytest.raises(ToolMissing, match="emulator"), builder_failures("x failed", log=log):
+        raise ProcessFailed("y", tail="/bin/sh: exec /bin/sh: Exec format error")
     full: list[BaseException] = [
         ProcessFailed("y", tail="write /x: no space left on device\nError: exit status 1"),
         OSError(errno.ENOSPC, "No space left on device"),
