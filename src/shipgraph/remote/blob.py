@@ -6,19 +6,15 @@ import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
-
-import anyio
 
 from shipgraph.errors import DigestMismatch, NotFound, RegistryError
-from shipgraph.oci.distribution import HEADER_DIGEST
 from shipgraph.oci.reference import check_repository
-from shipgraph.remote.auth import pull, push
-from shipgraph.remote.feed import Feed, read_ahead
-from shipgraph.remote.retry import asked_wait, is_transient
+from shipgraph.remote.auth import pull
+from shipgraph.remote.feed import read_ahead
 from shipgraph.remote.session import Call, Reply
 from shipgraph.remote.transport import TransportFailure
-from shipgraph.remote.url import follow, redact, with_query
+from shipgraph.remote.upload import Again, Habits, Upload
+from shipgraph.remote.url import redact
 from shipgraph.store.content import checked
 from shipgraph.store.protocols import PIECE
 
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
     from shipgraph.store.protocols import BlobSource
 
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/(?:[0-9]{1,19}|\*)", re.ASCII)
-OK, CREATED, ACCEPTED, PARTIAL = 200, 201, 202, 206
+OK, PARTIAL = 200, 206
 
 
 class Blobs:
@@ -39,6 +35,7 @@ class Blobs:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._habits = Habits()
 
     async def has(self, repository: str, digest: Digest) -> bool:
         """See ``Prober.has_blob``."""
@@ -68,21 +65,26 @@ class Blobs:
             mount_from: a repository that holds the blob; mounting it is tried before uploading (§ Mounting a blob).
         """
         where = f"blob {repository}@{descriptor.digest}"
-        failures = 0
+        upload = Upload(self._session, self._habits, repository, descriptor, source, mount_from)
+        policy = self._session.retries
+        failures = attempts = offset = 0
         while True:
             size = await self._size(repository, descriptor.digest)
             if size is not None:
                 if size not in (-1, descriptor.size):
                     raise DigestMismatch(where, want=f"{descriptor.size} bytes", got=f"{size} bytes")
-                return failures > 0  # the answer to an earlier attempt was lost, the upload was not
-            failures += 1
+                return attempts > 0  # the answer to an earlier attempt was lost, the upload was not
+            attempts += 1
             try:
-                return await self._upload(repository, descriptor, source, where, mount_from)
-            except _Again as again:
-                delay = self._session.retries.delay(failures, again.asked)
-                if delay is None:
+                return await upload.attempt()
+            except Again as again:
+                # progress earns new patience, but not without end
+                failures = 1 if upload.offset > offset else failures + 1
+                offset = max(offset, upload.offset)
+                delay = policy.delay(failures, again.asked)
+                if delay is None or attempts > 10 * policy.attempts:
                     raise again.error from None
-            await self._session.retries.sleep(delay)
+            await policy.sleep(delay)
 
     async def _size(self, repository: str, digest: Digest) -> int | None:
         """The blob's size, -1 if it is there but of unknown size, None if it is not there for certain."""
@@ -140,104 +142,6 @@ class Blobs:
                 f"{call.what}: asked for bytes from {done}, got another range", method="GET", url=redact(reply.url)
             )
         return reply, 0
-
-    async def _upload(
-        self, repository: str, descriptor: Descriptor, source: BlobSource, where: str, mount_from: str | None
-    ) -> bool:
-        """One upload from the first byte (§ POST then PUT); sending in chunks would take the place of ``_put``."""
-        location = await self._start(repository, descriptor, where, mount_from)
-        if location is None:
-            return False
-        call = Call(
-            where,
-            "PUT",
-            with_query(location, digest=str(descriptor.digest)),
-            {CREATED},
-            push(repository),
-            {"Content-Type": "application/octet-stream"},
-            writes=True,
-            follows=False,
-        )
-        try:
-            reply = await self._put(call, descriptor, source)
-        except TransportFailure as broken:
-            if broken.permanent:
-                raise self._session.unanswered(call, broken) from None
-            raise _Again(self._session.unanswered(call, broken)) from None
-        except DigestMismatch:
-            await self._cancel(repository, location)
-            raise
-        if reply.status != CREATED:
-            error = self._session.refused(call, reply)
-            lost = reply.status in {401, 404, 416}  # the token or the upload session died meanwhile: start afresh
-            if lost or is_transient(reply.status, reply.body):
-                raise _Again(error, asked_wait(reply.headers, reply.body))
-            raise error
-        stored = reply.headers.get(HEADER_DIGEST)
-        if stored is not None and stored != str(descriptor.digest):
-            raise DigestMismatch(where, want=str(descriptor.digest), got=f"{stored[:150]} stored by the registry")
-        return True
-
-    async def _start(self, repository: str, descriptor: Descriptor, where: str, mount_from: str | None) -> str | None:
-        """Open an upload session; its URL, or None if the blob was mounted instead."""
-        path, scopes = f"/v2/{check_repository(repository)}/blobs/uploads/", push(repository)
-        if mount_from is not None and mount_from != repository:
-            path += "?" + urlencode({"mount": str(descriptor.digest), "from": check_repository(mount_from)})
-            scopes += pull(mount_from)
-        call = Call(where, "POST", path, {CREATED, ACCEPTED}, scopes, body=b"", writes=True, follows=False)
-        reply = await self._session.send(call)
-        if reply.status == CREATED and mount_from is not None:
-            return None
-        location = reply.headers.get("Location")
-        if reply.status != ACCEPTED or not location:
-            raise RegistryError(
-                f"{where}: the registry opened no upload", method="POST", url=redact(reply.url), status=reply.status
-            )
-        return follow(reply.url, location, plain_http=self._session.plain_allowed)
-
-    async def _put(self, call: Call, descriptor: Descriptor, source: BlobSource) -> Reply:
-        """Stream the whole blob as one body.
-
-        The last piece is sent only after length and digest of all have been found right, so a wrong source leaves
-        the registry with a body that is too short, which it can't take.
-        """
-        session = self._session
-        # the source before the slot: it may be a download of this same registry, and streams come before writes
-        async with source() as pieces, session.limits.writes.slot():
-            feed = Feed()
-            reply: Reply | None = None
-            raised: Exception | None = None
-            async with anyio.create_task_group() as group:
-                group.start_soon(feed.fill, checked(pieces, descriptor, where=call.what))
-                try:
-                    reply = await session.upload(call, feed, descriptor.size)
-                except Exception as error:
-                    raised = error
-                finally:
-                    feed.stop()
-                    group.cancel_scope.cancel()
-        if feed.error is not None:
-            raise feed.error
-        if raised is not None:
-            raise raised
-        assert reply is not None  # noqa: S101 (one of the three)
-        return reply
-
-    async def _cancel(self, repository: str, location: str) -> None:
-        """Tell the registry that an upload won't be finished; only a courtesy."""
-        call = Call("upload", "DELETE", location, range(200, 500), push(repository), writes=True, follows=False)
-        try:
-            await self._session.send(call, attempts=1)
-        except RegistryError:
-            return
-
-
-class _Again(Exception):
-    """An upload that may go better the next time; ``asked`` is the wait in seconds that the registry wants."""
-
-    def __init__(self, error: RegistryError, asked: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error, self.asked = error, asked
 
 
 def _end(reply: Reply) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from shipgraph.errors import DigestMismatch, MalformedDocument
 from shipgraph.store.protocols import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from shipgraph.oci.descriptor import Descriptor
@@ -21,12 +22,51 @@ SMALL = 8 << 20
 """Bytes; documents that are read whole (records, metadata, configurations) may not be larger."""
 
 
-async def checked(pieces: AsyncIterator[bytes], descriptor: Descriptor, *, where: str) -> AsyncIterator[bytes]:
-    """Pass pieces on while counting and hashing them; the last is held back until the whole has been found right.
+class Checked(AsyncIterator[bytes]):
+    """Pieces on their way, counted and hashed; the last is held back until the whole has been found right.
 
-    Raises:
+    Whoever gets this object knows that its end means the descriptor's content, and need not hash it again.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes], descriptor: Descriptor, where: str) -> None:
+        self.descriptor = descriptor
+        self.begun = False
+        self._pieces = _checked(pieces, descriptor, where)
+        self._observe: Callable[[int], None] | None = None
+
+    def observed(self, observe: Callable[[int], None]) -> Checked:
+        """The same, but ``observe`` is told the length of each piece."""
+        self._observe = observe
+        return self
+
+    def __aiter__(self) -> Checked:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.begun = True
+        piece = await anext(self._pieces)
+        if self._observe is not None:
+            self._observe(len(piece))
+        return piece
+
+
+def checked(pieces: AsyncIterator[bytes], descriptor: Descriptor, *, where: str) -> Checked:
+    """Pass pieces on while counting and hashing them; pieces that are checked for this descriptor are left alone.
+
+    Raises (while iterating):
         DigestMismatch: too long (at once), too short, or of another digest (at the end).
     """
+    if (
+        type(pieces) is Checked
+        and not pieces.begun
+        and pieces.descriptor.digest == descriptor.digest
+        and pieces.descriptor.size == descriptor.size
+    ):
+        return pieces
+    return Checked(pieces, descriptor, where)
+
+
+async def _checked(pieces: AsyncIterator[bytes], descriptor: Descriptor, where: str) -> AsyncIterator[bytes]:
     hasher = descriptor.digest.hasher()
     size = 0
     held: bytes | None = None

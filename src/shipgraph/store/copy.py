@@ -20,6 +20,7 @@ from shipgraph.errors import MalformedDocument, NotFound
 from shipgraph.events import Progressed, silent
 from shipgraph.oci import media_types
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
+from shipgraph.store.content import checked
 from shipgraph.store.protocols import Prober, Pusher
 
 if TYPE_CHECKING:
@@ -182,17 +183,18 @@ async def _push(
         return
     meter.expect(blob)
 
-    async def metered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        position = 0
-        async for piece in pieces:
-            position += len(piece)
-            meter.at(blob, position)
-            yield piece
-
     @asynccontextmanager
     async def opened() -> AsyncIterator[AsyncIterator[bytes]]:
+        position = 0
+
+        def advance(length: int) -> None:
+            nonlocal position
+            position += length
+            meter.at(blob, position)
+
         async with source.blob(source_repository, blob) as pieces:
-            yield metered(pieces)
+            # where the source has checked them, this is not done a second time, and not by the target either
+            yield checked(pieces, blob, where=f"blob {source_repository}@{blob.digest}").observed(advance)
 
     try:
         uploaded = await target.push_blob(target_repository, blob, opened, mount_from=mount_from)
