@@ -3,7 +3,7 @@
 Where a registry has no referrers API (GHCR, docker-registry 2), an index under the tag ``sha256-<hex>`` stands in for
 it, which clients keep: read, add, write, and nothing guards it. The rules here:
 
-1. One writer at a time for each subject in this process (a lock).
+1. One writer at a time for each subject in this process, whichever store it uses (``turns``).
 2. What this process added within the last minute stays in, even if a read is stale and doesn't show it yet.
 3. A PUT is conditional where the registry knows conditions.
 4. After the PUT it is read again, until our entry is seen; who lost it to a foreign writer adds it again, a bounded
@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
 import msgspec
 
 from shipgraph.errors import MalformedDocument, NotFound, RegistryError, Rejected, TagMoved
@@ -29,6 +28,7 @@ from shipgraph.remote.auth import pull
 from shipgraph.remote.manifest import parse
 from shipgraph.remote.session import Call
 from shipgraph.remote.tag import next_page
+from shipgraph.remote.turns import turn
 from shipgraph.store.protocols import ANY
 from shipgraph.tasks import gather
 
@@ -63,8 +63,6 @@ class Referrers:
         self._session, self._manifests, self._tags, self._lag = session, manifests, tags, lag
         self._clock = clock
         self._has_api: bool | None = None
-        self._locks: dict[tuple[str, Digest], anyio.Lock] = {}
-        self._added: dict[tuple[str, Digest], dict[str, tuple[float, dict[str, Any]]]] = {}
 
     async def find(self, repository: str, digest: Digest, artifact_type: str | None) -> tuple[Descriptor, ...]:
         """See ``ReferrersLister``; API and fallback tag together, each digest once.
@@ -155,9 +153,9 @@ class Referrers:
     async def _change(
         self, repository: str, subject: Digest, *, add: dict[str, Any] | None = None, remove: str = ""
     ) -> None:
-        lock = self._locks.setdefault((repository, subject), anyio.Lock())
-        async with lock:
-            recent = self._added.setdefault((repository, subject), {})
+        mine = turn((self._session.base, repository, str(subject)))
+        async with mine.taken():
+            recent = mine.added
             limit = self._clock() - MEMORY_SECONDS
             for old in [digest for digest, (when, _) in recent.items() if when < limit]:
                 del recent[old]

@@ -15,6 +15,14 @@ from shipgraph.oci.descriptor import Descriptor
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import EMPTY_DESCRIPTOR, ImageIndex, build_artifact, build_index, parse_manifest
 from shipgraph.oci.referrers import referrer_descriptor
+from shipgraph.remote import turns
+
+
+@pytest.fixture(autouse=True)
+def _strangers() -> None:
+    """All registries here have one name."""
+    turns.forget()
+
 
 SUBJECT = build_artifact("application/vnd.test", [EMPTY_DESCRIPTOR])
 REFERRERS = [
@@ -171,6 +179,18 @@ async def test_a_stale_read_loses_nothing() -> None:
     registry.lag = 3
     await remote.push_manifest("acme/x", REFERRERS[1])
     assert registry.current() == [str(REFERRERS[0].digest), str(REFERRERS[1].digest)]
+
+
+@pytest.mark.parametrize("lag", [0, 3])
+async def test_two_stores_of_one_process_lose_nothing_to_each_other(lag: int) -> None:
+    registry = Registry()
+    stores = [store(registry, lag=5.0 if lag else 0.0)[0] for _ in range(2)]
+    await stores[0].push_manifest("acme/x", REFERRERS[0])
+    registry.lag = lag
+    async with anyio.create_task_group() as group:
+        for position, referrer in enumerate(REFERRERS[1:]):
+            group.start_soon(stores[position % 2].push_manifest, "acme/x", referrer)
+    assert set(registry.current()) == {str(one.digest) for one in REFERRERS}
 
 
 async def test_members_that_others_wrote_stay() -> None:
