@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from shipgraph import __version__
+from shipgraph.cli.usage import UsageGroup
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "plan": ("plan", "Show the graph, and what a release would build, reuse and move. Changes nothing."),
@@ -33,7 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """Each command's module in ``commands`` and its line in the help; a test holds the lines against the commands' own."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(UsageGroup):
     """Knows its commands by name and imports one only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
@@ -54,7 +55,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    "shipgraph", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="shipgraph")
 def main() -> None:
     """Ship a graph of container images, a payload and channel metadata to an OCI registry as one release.

@@ -40,18 +40,22 @@ class Output:
         self._out.flush()
 
     def say(self, text: str) -> None:
-        """A line for people on stderr."""
-        self._err.write(text + "\n")
+        """Lines for people on stderr."""
+        self._err.write((defused(text) if _in_actions() else text) + "\n")
         self._err.flush()
 
     def error(self, error: ShipgraphError) -> None:
+        """See ``show_error``."""
+        self.show_error(str(error), error.hint)
+
+    def show_error(self, text: str, hint: str = "") -> None:
         """What, why, and the next step; an annotation too where GitHub Actions reads along."""
-        text = str(error)
         self.say(f"error: {text}")
-        if error.hint:
-            self.say(f"  next: {error.hint}")
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            self.say(f"::error title=shipgraph::{_escape(text)}")
+        if hint:
+            self.say(f"  next: {hint}")
+        if _in_actions():
+            self._err.write(f"::error title=shipgraph::{_escape(text)}\n")
+            self._err.flush()
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
@@ -71,7 +75,7 @@ class PlainProgress:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._began = time.monotonic()
-        self._groups = os.environ.get("GITHUB_ACTIONS") == "true"
+        self._actions = _in_actions()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -83,7 +87,7 @@ class PlainProgress:
             case Failed(_, title, reason, log):
                 self._line(f"{title}: FAILED: {reason.splitlines()[0]}" + (f" (log: {log})" if log else ""))
             case Note(text, warning):
-                if warning and self._groups:
+                if warning and self._actions:
                     self._stream.write(f"::warning title=shipgraph::{_escape(text)}\n")
                 self._line(f"{'warning: ' if warning else ''}{text}")
             case LogLine():
@@ -92,7 +96,8 @@ class PlainProgress:
                 pass  # a log needs no bars
 
     def _line(self, text: str) -> None:
-        self._stream.write(f"[{time.monotonic() - self._began:7.1f}] {text}\n")
+        line = f"[{time.monotonic() - self._began:7.1f}] {text}"
+        self._stream.write((defused(line) if self._actions else line) + "\n")
         self._stream.flush()
 
 
@@ -111,6 +116,23 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return ""
+
+
+def error_document(kind: str, message: str, hint: str, code: int) -> dict[str, Any]:
+    """The document that a command prints instead of its result."""
+    return {"error": {"kind": kind, "message": message, "hint": hint, "exitCode": code}}
+
+
+def defused(text: str) -> str:
+    """Text that a job of GitHub Actions may print though others wrote it: no line of it is a workflow command."""
+    text = text.replace("##[", "# #[").replace("\r", "\n")
+    return "\n".join(
+        line.replace("::", ": :", 1) if line.lstrip().startswith("::") else line for line in text.split("\n")
+    )
+
+
+def _in_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def _escape(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from shipgraph.cli import exit_codes
+from shipgraph.cli.output import error_document
 from shipgraph.errors import ShipgraphError
 
 if TYPE_CHECKING:
@@ -91,7 +93,8 @@ def _report(output: Output, raised: BaseException) -> int:
             traceback.print_exception(error, file=sys.stderr)
         output.error(error)
         if output.as_json:
-            output.result({"error": _as_json(error)}, "")
+            code = exit_codes.exit_code(error)
+            output.result(error_document(type(error).__name__, str(error), error.hint, code), "")
         return exit_codes.exit_code(error)
     if isinstance(error, KeyboardInterrupt):
         return exit_codes.INTERRUPTED
@@ -102,15 +105,10 @@ def _report(output: Output, raised: BaseException) -> int:
     import traceback
 
     last = traceback.extract_tb(error.__traceback__)[-1]
-    output.say(f"internal error: {type(error).__name__}: {error} ({last.name}, line {last.lineno})")
-    output.say("  next: run it again with --debug and report the traceback")
+    where = f"{last.name} in {Path(last.filename).name}, line {last.lineno}"
+    text, hint = f"{type(error).__name__}: {error} ({where})", "run it again with --debug and report the traceback"
+    output.say(f"internal error: {text}")
+    output.say(f"  next: {hint}")
+    if output.as_json:
+        output.result(error_document(type(error).__name__, text, hint, exit_codes.FAILED), "")
     return exit_codes.FAILED
-
-
-def _as_json(error: ShipgraphError) -> dict[str, str | int]:
-    return {
-        "kind": type(error).__name__,
-        "message": str(error),
-        "hint": error.hint,
-        "exitCode": exit_codes.exit_code(error),
-    }

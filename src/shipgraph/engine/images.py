@@ -156,8 +156,19 @@ async def build_platforms(
         else:
             async with workshop.jobs:
                 built = await _build(
-                    build, release, target=target, workshop=workshop, supply=supply, timing=timing, run=run, emit=emit
+                    build, release, target=target, workshop=workshop, supply=supply, run=run, emit=emit
                 )
+            # the next build begins meanwhile: a claim may have to wait until the registry has settled
+            built = await publish_platform(
+                built,
+                job=(await workshop.registry()).store,
+                target=target,
+                metadata=release.metadata_repository,
+                settle=timing.settle,
+                sleep=anyio.sleep,
+                emit=emit,
+                mount_from=None if image.parent is None else release.repository(image.parent),
+            )
             images[key, platform] = PlatformImage(key, platform, built, fresh=True)
         done.set()
 
@@ -179,11 +190,10 @@ async def _build(
     target: Store,
     workshop: Workshop,
     supply: BaseSupply,
-    timing: Timing,
     run: str,
     emit: Emit,
 ) -> Built:
-    """Build into the job's registry and copy what came out to the target."""
+    """Build into the job's registry."""
     image = release.project.graph[build.image]
     registry = await workshop.registry()
     if build.parent:
@@ -191,7 +201,7 @@ async def _build(
         origin: Origin | None = Origin(target, build.base.repository if build.base else "")
     else:
         origin = await supply.origin(image, build.platform)
-    built = await build_platform(
+    return await build_platform(
         build,
         builder=await workshop.builder(),
         job=registry.store,
@@ -204,14 +214,4 @@ async def _build(
         run=run,
         emit=emit,
         timeout=DEFAULT_TIMEOUT if image.timeout is None else image.timeout,
-    )
-    return await publish_platform(
-        built,
-        job=registry.store,
-        target=target,
-        metadata=release.metadata_repository,
-        settle=timing.settle,
-        sleep=anyio.sleep,
-        emit=emit,
-        mount_from=build.base.repository if build.parent and build.base is not None else None,
     )

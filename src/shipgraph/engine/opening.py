@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from shipgraph.channel.journal import Owner
+from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import ConfigurationError
 from shipgraph.github.event import read_event
 from shipgraph.project.git import read_git, relation
@@ -83,6 +84,11 @@ async def open_view(folder: Path, registry: str | None, root: Path | None) -> Re
     return plan_release(
         project, git, trigger, registry=host, namespace=namespace, rehearsal=root is not None, view=True
     )
+
+
+def target_root(release: Release, root: Path | None) -> Path | None:
+    """The folder of the registry that is served for a command: a pull request's own, which leaves the machine alone."""
+    return root if root is not None or release.publishes else Workspace.of(release.project.folder).registry
 
 
 class MissingRoot(Enum):

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from shipgraph.channel.journal import Kind
+from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, Kind, State, decode_entry
 from shipgraph.engine.assembling import ImageResult, assemble_images
 from shipgraph.engine.bases import BaseSupply, settle_set
 from shipgraph.engine.images import Images, build_platforms
 from shipgraph.engine.opening import GitAncestry, owner
 from shipgraph.engine.payload import make_payload
 from shipgraph.engine.sets import newest_record
-from shipgraph.errors import BaseGone, ConfigurationError
+from shipgraph.errors import BaseGone, ChannelBusy, ConfigurationError
 from shipgraph.events import Finished, Note, Started
 from shipgraph.evidence.requirements import Survey, survey
 from shipgraph.promote.collect import ReleaseSet, collect_set
 from shipgraph.promote.protocol import Settled, Unchanged
 from shipgraph.promote.stage import Wishes, finalize
+from shipgraph.records.document import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,6 +177,16 @@ def _narrowed(release: Release, platforms: Sequence[Platform] | None) -> tuple[P
     return tuple(platform for platform in release.platforms if platform in platforms)
 
 
+def check_publishes(release: Release) -> None:
+    """Refuse what has no channel to go to.
+
+    Raises:
+        ConfigurationError
+    """
+    if release.channel is None:
+        raise ConfigurationError("a pull request publishes nothing", hint="`shipgraph build` builds it")
+
+
 async def publish(
     release: Release,
     *,
@@ -191,8 +202,7 @@ async def publish(
         ShipgraphError: what is said in ``errors``; moving tags are then as before, unless the error is
             ``TransactionUnfinished``.
     """
-    if release.channel is None:
-        raise ConfigurationError("a pull request publishes nothing", hint="`shipgraph build` builds it")
+    check_publishes(release)
     record, images = await build_and_assemble(
         release, release.project.graph.order, target=target, workshop=workshop, timing=timing, emit=emit
     )
@@ -222,12 +232,14 @@ async def finish(
         Refused: the set is incomplete or lacks evidence; or the registry refused a move and all were taken back.
         Conflict, RegistryError, TransactionUnfinished
     """
+    check_publishes(release)
     emit(Started(FINALIZE, "finalize"))
     found = await collect_set(target, release, release.immutable_tag(revision))
     evidence = await survey(found.subjects, release.project.evidence, None)
     evidence.check()
-    with transacting.protected():
-        outcome = await finalize(
+
+    async def move(wishes: Wishes) -> Settled | Unchanged:
+        return await finalize(
             target,
             release,
             found,
@@ -236,10 +248,33 @@ async def finish(
             owner=as_owner or owner(),
             timing=timing,
             ancestry=GitAncestry(release.project.folder),
-            wishes=transacting.wishes,
+            wishes=wishes,
             emit=emit,
             jobs=transacting.jobs,
             stop=transacting.stop,
         )
+
+    with transacting.protected():
+        try:
+            outcome = await move(transacting.wishes)
+        except ChannelBusy:
+            if not await _is_moving(target, release, found.immutable_tag):
+                raise
+            emit(Note("another run is publishing this very release: waiting until it is done"))
+            outcome = await move(replace(transacting.wishes, wait=True))
     emit(Finished(FINALIZE, "finalize", "unchanged" if isinstance(outcome, Unchanged) else "all tags moved"))
     return found, evidence, outcome
+
+
+async def _is_moving(target: Store, release: Release, immutable_tag: str) -> bool:
+    """Whether the transaction that the journal shows is for this very release, or is over by now."""
+    journal = await target.resolve(release.metadata_repository, JOURNAL)
+    if journal is None:
+        return False
+    document = await read_document(target, release.metadata_repository, journal.digest, JOURNAL_TYPE)
+    entry = decode_entry(document.content, where="journal")
+    if entry.state is not State.OPEN:
+        return True
+    moves = entry.release
+    same = moves is not None and (moves.immutable_tag, moves.version) == (immutable_tag, release.version)
+    return same and entry.channel == release.channel

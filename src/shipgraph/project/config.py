@@ -345,8 +345,8 @@ class BuildTable(_Table, frozen=True, kw_only=True):
     cache: Annotated[
         Literal["local", "registry", "none"],
         Meta(
-            description="Where the builders' layers are cached: `local`, by default, in their own storage on this machine;"
-            " `registry` also in NAME-cache/SCOPE of the target registry; `none` runs every step."
+            description="Where the builders' layers are cached: `local`, by default, in their own storage on this"
+            " machine; `registry` also in NAME-cache/SCOPE of the target registry; `none` runs every step."
         ),
     ] = "local"
 

@@ -29,7 +29,7 @@ def command(folder: Path, as_json: bool, debug: bool, images: tuple[str, ...], *
 
     async def assemble(interrupt: Interrupt) -> None:  # noqa: ARG001 (nothing here has to be protected)
         from shipgraph.cli.show import images_json, images_text
-        from shipgraph.engine.opening import open_release, open_target
+        from shipgraph.engine.opening import open_release, open_target, target_root
         from shipgraph.engine.releasing import assemble_built
         from shipgraph.engine.workspace import Workspace
 
@@ -38,7 +38,7 @@ def command(folder: Path, as_json: bool, debug: bool, images: tuple[str, ...], *
         workspace = Workspace.of(project.folder)
         for key in images:
             project.graph[key]
-        root = more["root"] or (None if release.publishes else workspace.registry)
+        root = target_root(release, more["root"])
         with output.progress() as emit:
             async with open_target(release.registry, project, root) as (store, timing, _):
                 record, results = await assemble_built(

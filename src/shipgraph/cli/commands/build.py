@@ -41,7 +41,7 @@ def command(
 
     async def build(interrupt: Interrupt) -> None:  # noqa: ARG001 (nothing here has to be protected)
         from shipgraph.cli.show import images_json, images_text, platforms_json, platforms_text
-        from shipgraph.engine.opening import MissingRoot, open_release, open_target
+        from shipgraph.engine.opening import MissingRoot, open_release, open_target, target_root
         from shipgraph.engine.releasing import build_and_assemble, build_images
         from shipgraph.engine.workshop import open_workshop
         from shipgraph.engine.workspace import Workspace
@@ -52,7 +52,7 @@ def command(
         for key in images:
             project.graph[key]  # an unknown key is an error before anything starts
         keys = images or project.graph.order
-        root = more["root"] or (None if release.publishes else workspace.registry)
+        root = target_root(release, more["root"])
         with output.progress() as emit:
             async with (
                 open_target(release.registry, project, root, missing=MissingRoot.MADE) as (store, timing, _),

@@ -32,11 +32,12 @@ def command(
         from shipgraph.channel.journal import Kind
         from shipgraph.cli.show import release_json, release_text
         from shipgraph.engine.opening import open_release, open_target
-        from shipgraph.engine.releasing import Transacting, finish
+        from shipgraph.engine.releasing import Transacting, check_publishes, finish
         from shipgraph.engine.sets import newest_revision
         from shipgraph.promote.stage import Wishes
 
         release = await open_release(options.asked(folder, **more))
+        check_publishes(release)
         with output.progress() as emit:
             async with open_target(release.registry, release.project, more["root"]) as (store, timing, jobs):
                 revision = await newest_revision(release, store)

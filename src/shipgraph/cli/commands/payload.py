@@ -26,7 +26,7 @@ def command(folder: Path, as_json: bool, debug: bool, **more: Any) -> None:
     output = Output(as_json=as_json, debug=debug)
 
     async def payload(interrupt: Interrupt) -> None:  # noqa: ARG001 (nothing here has to be protected)
-        from shipgraph.engine.opening import open_release, open_target
+        from shipgraph.engine.opening import open_release, open_target, target_root
         from shipgraph.engine.payload import make_payload
         from shipgraph.engine.sets import newest_revision
         from shipgraph.engine.workspace import Workspace
@@ -37,7 +37,8 @@ def command(folder: Path, as_json: bool, debug: bool, **more: Any) -> None:
         if release.project.payload is None:
             raise ConfigurationError("the project has no [payload]", file="shipgraph.toml", key="payload")
         with output.progress() as emit:
-            async with open_target(release.registry, release.project, more["root"]) as (store, timing, _):
+            target = open_target(release.registry, release.project, target_root(release, more["root"]))
+            async with target as (store, timing, _):
                 revision = await newest_revision(release, store)
                 workspace = Workspace.of(release.project.folder)
                 uploaded = await make_payload(
