@@ -1,0 +1,280 @@
+"""The checklist: each way to break a release makes exactly its own row BROKEN."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from tests.unit.engine.world import IMAGES, World, make_world
+
+from shipgraph.channel.journal import JOURNAL, encode_entry
+from shipgraph.channel.journal import State as JournalState
+from shipgraph.channel.metadata import encode_metadata
+from shipgraph.check.channel import Names, read_channel, read_channels, read_journal
+from shipgraph.check.checklist import Expected, Row, State, check_channel
+from shipgraph.engine.viewing import names
+from shipgraph.oci.digest import Digest
+from shipgraph.oci.manifest import ImageManifest
+from shipgraph.oci.platform import Platform
+from shipgraph.records.document import push_document
+from shipgraph.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shipgraph.engine.releasing import Published
+
+pytestmark = pytest.mark.anyio
+
+META, PAYLOAD, APP = "acme/demo-metadata", "acme/demo-payload", "acme/demo-app"
+
+
+@dataclass
+class Scene:
+    """A published channel and how it is checked."""
+
+    world: World
+    published: Published
+    names: Names
+    expected: Expected
+    anonymous: MemoryStore | None = None
+    local: Path | None = None
+
+    @property
+    def store(self) -> MemoryStore:
+        return self.world.store
+
+    async def rows(self, channel: str = "dev") -> list[Row]:
+        return await check_channel(
+            self.store, self.names, channel, self.expected, anonymous=self.anonymous, local_payload=self.local
+        )
+
+    async def broken(self) -> list[str]:
+        return [row.name for row in await self.rows() if row.state is State.BROKEN]
+
+    def image(self, key: str) -> str:
+        (found,) = [str(image.index.digest) for image in self.published.found.images if image.key == key]
+        return found
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> Scene:
+    world = make_world(tmp_path / "demo")
+    published = await world.publish()
+    release = published.release
+    expected = Expected(
+        repositories=tuple(release.repository(key) for key in IMAGES),
+        platforms={release.repository(key): release.image_platforms(key) for key in IMAGES},
+        required=frozenset(),
+    )
+    return Scene(world, published, names(release), expected)
+
+
+async def _metadata_expires(scene: Scene) -> None:
+    later = 40 * 86400
+    clock = scene.store._clock
+    scene.store._clock = lambda: clock() + later
+
+
+async def _serial_tag_is_gone(scene: Scene) -> None:
+    await scene.store.delete_tag(META, "dev-1")
+
+
+async def _channels_is_another_manifest(scene: Scene) -> None:
+    set_record = await scene.store.resolve(META, f"set-{scene.published.found.immutable_tag}")
+    assert set_record is not None
+    await scene.store.tag(META, "channels", await scene.store.manifest(META, set_record.digest))
+
+
+async def _set_record_is_gone(scene: Scene) -> None:
+    await scene.store.delete_tag(META, f"set-{scene.published.found.immutable_tag}")
+
+
+async def _layer_is_gone(scene: Scene) -> None:
+    child = scene.published.found.images[1].index.manifests[0]
+    manifest = await scene.store.manifest(APP, child.digest)
+    assert isinstance(manifest, ImageManifest)
+    del scene.store._blobs[APP, manifest.layers[-1].digest]
+
+
+async def _platform_is_gone(scene: Scene) -> None:
+    del scene.store._manifests[APP, scene.published.found.images[1].index.manifests[1].digest]
+
+
+async def _project_has_one_image_more(scene: Scene) -> None:
+    scene.expected = replace(scene.expected, repositories=(*scene.expected.repositories, "acme/demo-new"))
+
+
+async def _project_wants_one_platform_more(scene: Scene) -> None:
+    wanted = {**scene.expected.platforms, APP: (Platform("linux", "amd64"), Platform("linux", "riscv64"))}
+    scene.expected = replace(scene.expected, platforms=wanted)
+
+
+async def _moving_tag_is_elsewhere(scene: Scene) -> None:
+    child = scene.published.found.images[1].index.manifests[0]
+    await scene.store.tag(APP, "dev", await scene.store.manifest(APP, child.digest))
+
+
+async def _payloads_tag_is_gone(scene: Scene) -> None:
+    await scene.store.delete_tag(PAYLOAD, "dev")
+
+
+async def _immutable_tag_is_gone(scene: Scene) -> None:
+    await scene.store.delete_tag(APP, scene.published.found.immutable_tag)
+
+
+async def _payloads_blob_is_gone(scene: Scene) -> None:
+    assert scene.published.found.payload is not None
+    del scene.store._blobs[PAYLOAD, scene.published.found.payload.layers[0].digest]
+
+
+async def _payloads_sbom_is_forged(scene: Scene) -> None:
+    assert scene.published.found.payload is not None
+    sbom = scene.published.found.payload.layers[1]
+    scene.store._blobs[PAYLOAD, sbom.digest] = b"{}".ljust(sbom.size)
+
+
+async def _local_archive_differs(scene: Scene) -> None:
+    scene.local = scene.world.folder / "other.tar.gz"
+    scene.local.write_bytes(b"other")
+
+
+async def _local_archive_is_not_there(scene: Scene) -> None:
+    scene.local = scene.world.folder / "nowhere"
+
+
+async def _transaction_is_open(scene: Scene) -> None:
+    entry = await read_journal(scene.store, scene.names)
+    assert entry is not None
+    document = encode_entry(msgspec.structs.replace(entry, state=JournalState.OPEN))
+    await push_document(scene.store, META, document)
+    await scene.store.tag(META, JOURNAL, document.manifest)
+
+
+async def _journal_is_gone(scene: Scene) -> None:
+    await scene.store.delete_tag(META, JOURNAL)
+
+
+async def _journal_is_forged(scene: Scene) -> None:
+    entry = await read_journal(scene.store, scene.names)
+    assert entry is not None
+    head = msgspec.structs.replace(
+        entry.heads["dev"],
+        releases=(msgspec.structs.replace(entry.heads["dev"].releases[0], metadata=f"sha256:{'0' * 64}"),),
+    )
+    document = encode_entry(msgspec.structs.replace(entry, heads={"dev": head}))
+    await push_document(scene.store, META, document)
+    await scene.store.tag(META, JOURNAL, document.manifest)
+
+
+async def _package_is_private(scene: Scene) -> None:
+    scene.anonymous = MemoryStore()
+
+
+async def _evidence_is_required(scene: Scene) -> None:
+    scene.expected = replace(scene.expected, required=frozenset({"gate"}))
+
+
+async def _metadata_is_another_channels(scene: Scene) -> None:
+    view = await read_channel(scene.store, scene.names, "dev", None)
+    assert view.metadata is not None
+    other = encode_metadata(msgspec.structs.replace(view.metadata, channel="nightly"), scene.names.metadata_type)
+    await push_document(scene.store, META, other)
+    await scene.store.tag(META, "dev", other.manifest)
+
+
+async def _metadata_is_gone(scene: Scene) -> None:
+    await scene.store.delete_tag(META, "dev")
+
+
+Break = Callable[[Scene], Awaitable[None]]
+WAYS: list[tuple[Break, str]] = [
+    (_metadata_expires, "metadata"),
+    (_metadata_is_another_channels, "metadata"),
+    (_metadata_is_gone, "metadata"),
+    (_serial_tag_is_gone, "metadata tags"),
+    (_channels_is_another_manifest, "metadata tags"),
+    (_set_record_is_gone, "metadata tags"),
+    (_layer_is_gone, "images"),
+    (_platform_is_gone, "images"),
+    (_project_has_one_image_more, "images"),
+    (_project_wants_one_platform_more, "images"),
+    (_moving_tag_is_elsewhere, "moving tags"),
+    (_payloads_tag_is_gone, "moving tags"),
+    (_immutable_tag_is_gone, "immutable tags"),
+    (_payloads_blob_is_gone, "payload"),
+    (_payloads_sbom_is_forged, "payload"),
+    (_local_archive_differs, "payload file"),
+    (_local_archive_is_not_there, "payload file"),
+    (_transaction_is_open, "transaction"),
+    (_journal_is_gone, "transaction"),
+    (_journal_is_forged, "transaction"),
+    (_package_is_private, "public"),
+    (_evidence_is_required, "evidence: gate"),
+]
+
+
+async def test_a_sound_channel_has_no_broken_row(scene: Scene) -> None:
+    rows = {row.name: row.state for row in await scene.rows()}
+    assert State.BROKEN not in rows.values()
+    assert {name for name, state in rows.items() if state is State.OK} == {
+        "metadata", "metadata tags", "images", "moving tags", "immutable tags", "payload", "transaction",
+    }  # fmt: skip
+    for name in ("workflow run", "payload file", "public", "retention"):
+        assert rows[name] is State.NOT_APPLICABLE, "a check without a source is never ok"
+    assert {rows[f"evidence: {kind}"] for kind in ("gate", "test", "provenance")} == {State.MISSING}
+
+
+@pytest.mark.parametrize(("breaks", "row"), WAYS, ids=lambda value: getattr(value, "__name__", "").strip("_"))
+async def test_each_defect_breaks_its_own_row(scene: Scene, breaks: Break, row: str) -> None:
+    await breaks(scene)
+    assert await scene.broken() == [row]
+    details = [found.detail for found in await scene.rows() if found.name == row]
+    assert details[0], "what is broken is said"
+
+
+def test_every_row_that_can_break_is_broken_by_some_test() -> None:
+    possible = {"metadata", "metadata tags", "images", "moving tags", "immutable tags", "payload", "payload file"}
+    assert {row for _, row in WAYS} == possible | {"transaction", "public", "evidence: gate"}
+
+
+async def test_all_that_is_broken_is_said_at_once(scene: Scene) -> None:
+    for breaks in (_serial_tag_is_gone, _moving_tag_is_elsewhere, _layer_is_gone, _journal_is_gone):
+        await breaks(scene)
+    assert await scene.broken() == ["metadata tags", "images", "moving tags", "transaction"]
+
+
+async def test_local_archive_and_public_packages_are_ok_where_they_can_be_seen(scene: Scene) -> None:
+    scene.anonymous = scene.store
+    (scene.local,) = (scene.world.folder / ".shipgraph" / "payload").glob("*.tar.gz")
+    rows = {row.name: row.state for row in await scene.rows()}
+    assert rows["payload file"] is rows["public"] is State.OK
+
+
+async def test_a_channel_that_was_never_published(scene: Scene) -> None:
+    rows = await scene.rows("nightly")
+    assert [(row.name, row.state) for row in rows[1:]] == [("metadata", State.BROKEN)]
+    journal, views = await read_channels(scene.store, scene.names, ("dev", "nightly"))
+    assert journal is not None
+    assert [view.metadata is not None for view in views] == [True, False]
+
+
+async def test_drift_names_tag_wanted_and_there(scene: Scene) -> None:
+    await _moving_tag_is_elsewhere(scene)
+    await _payloads_tag_is_gone(scene)
+    view = await read_channel(scene.store, scene.names, "dev", None)
+    child = str(scene.published.found.images[1].index.manifests[0].digest)
+    assert [(drift.repository, drift.tag, drift.wanted, drift.there) for drift in view.drift] == [
+        (APP, "dev", scene.image("app"), child),
+        (PAYLOAD, "dev", str(scene.published.found.payload and scene.published.found.payload.digest), None),
+    ]
+    assert str(view.drift[1]).startswith(f"{PAYLOAD}:dev is absent, not sha256:")
+
+
+async def test_metadata_that_was_copied_to_another_host_is_checked_there(scene: Scene) -> None:
+    scene.names = replace(scene.names, host="mirror.example:5000")
+    assert await scene.broken() == []
+    assert Digest.parse(scene.image("app"))
