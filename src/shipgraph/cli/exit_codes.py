@@ -17,6 +17,7 @@ INTERRUPTED: Final = 130
 TABLE: Final[dict[type[BaseException], int]] = {
     errors.ShipgraphError: FAILED,
     errors.ConfigurationError: USAGE,
+    errors.GitError: USAGE,
     errors.Refused: REFUSED,
     errors.Conflict: CONFLICT,
     errors.RegistryError: FAILED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from shipgraph.cli import exit_codes
 from shipgraph.cli.output import error_document
-from shipgraph.errors import ShipgraphError
+from shipgraph.errors import DiskFull, ShipgraphError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -86,6 +87,8 @@ def _report(output: Output, raised: BaseException) -> int:
     from shipgraph.tasks import first_error
 
     error = first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        error = _of_this_machine(error)
     if isinstance(error, ShipgraphError):
         if output.debug:
             import traceback
@@ -112,3 +115,23 @@ def _report(output: Output, raised: BaseException) -> int:
     if output.as_json:
         output.result(error_document(type(error).__name__, text, hint, exit_codes.FAILED), "")
     return exit_codes.FAILED
+
+
+def _of_this_machine(error: OSError) -> OSError | ShipgraphError:
+    """A file that can't be read or written, as an error with a next step; others stay what they are."""
+    if error.errno is None or not error.filename:
+        return error
+    text = f"{error.filename}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(text, hint="free some room, then run the same command again").with_traceback(
+            error.__traceback__
+        )
+    hints = {
+        errno.EACCES: "give this user the right to it",
+        errno.EPERM: "give this user the right to it",
+        errno.EROFS: "mount it writable, or work in another folder",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    if error.errno not in hints:
+        return error
+    return ShipgraphError(text, hint=hints[error.errno]).with_traceback(error.__traceback__)

@@ -6,10 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from shipgraph.channel.metadata import rfc3339
 from shipgraph.events import Finished, Started
-from shipgraph.payload.files import PayloadImage
+from shipgraph.payload.files import PayloadImage, select_files
 from shipgraph.payload.stage import pack_payload, payload_manifest, publish_payload
 from shipgraph.project.git import list_files
 from shipgraph.promote.collect import collect_images, payload_tag
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from shipgraph.store.protocols import Store
 
 TASK = "payload"
+
+
+async def check_payload(release: Release) -> None:
+    """Find mistakes in the payload's patterns before an hour of building.
+
+    Raises:
+        ConfigurationError: a pattern matches nothing or something that can't be shipped.
+    """
+    folder, spec = release.project.folder, release.project.payload
+    if spec is not None:
+        listed = await list_files(folder)
+        await anyio.to_thread.run_sync(select_files, folder, spec.files, listed)
 
 
 async def make_payload(

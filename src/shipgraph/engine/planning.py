@@ -13,6 +13,7 @@ from shipgraph.build.stage import plan_inputs
 from shipgraph.channel.metadata import LATEST
 from shipgraph.engine.bases import BaseSupply, age_epochs, check_pinned, previous_set, wanted_set
 from shipgraph.engine.images import parent_image, platform_build, read_contexts
+from shipgraph.engine.payload import check_payload
 from shipgraph.errors import RegistryUnavailable, ShipgraphError
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex
@@ -72,6 +73,7 @@ async def make_plan(release: Release, target: Reader, workspace: Workspace, *, e
     Raises:
         ConfigurationError, UnpinnedBase, RegistryError
     """
+    await check_payload(release)
     reader = ReadOnly(target)
     notes: list[str] = []
     epochs = age_epochs(release, time.time())

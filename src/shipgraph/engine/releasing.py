@@ -11,7 +11,7 @@ from shipgraph.engine.assembling import ImageResult, assemble_images
 from shipgraph.engine.bases import BaseSupply, settle_set
 from shipgraph.engine.images import Images, build_platforms
 from shipgraph.engine.opening import GitAncestry, owner
-from shipgraph.engine.payload import make_payload
+from shipgraph.engine.payload import check_payload, make_payload
 from shipgraph.engine.sets import newest_record
 from shipgraph.errors import BaseGone, ChannelBusy, ConfigurationError
 from shipgraph.events import Finished, Note, Started
@@ -203,6 +203,7 @@ async def publish(
             ``TransactionUnfinished``.
     """
     check_publishes(release)
+    await check_payload(release)
     record, images = await build_and_assemble(
         release, release.project.graph.order, target=target, workshop=workshop, timing=timing, emit=emit
     )

@@ -90,14 +90,15 @@ async def open_workshop(
         target_host: the registry that the release goes to, as this machine reaches it; a cache may be there.
     """
     workspace.prepare()
+    await anyio.to_thread.run_sync(_remove_leftovers, workspace.jobs)
     async with AsyncExitStack() as stack:
         yield Workshop(workspace, build, target_host, stack, emit)
 
 
 @asynccontextmanager
 async def _job_folder(folder: Path) -> AsyncIterator[Path]:
-    """A folder that is locked while the job runs; those of killed jobs are removed on the way."""
-    await anyio.to_thread.run_sync(_remove_leftovers, folder)
+    """A folder that is locked while the job runs; a later run removes those of killed ones."""
+    await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
     mine = Path(tempfile.mkdtemp(prefix="job-", dir=folder))
     handle = os.open(mine / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -112,7 +113,6 @@ async def _job_folder(folder: Path) -> AsyncIterator[Path]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for job in folder.glob("job-*"):
         with suppress(OSError):
             handle = os.open(job / LOCK, os.O_RDWR | os.O_CLOEXEC)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,7 +40,7 @@ def test_what_why_and_next(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_hint_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _end(errors.GitError("git says no")) == 1
+    assert _end(errors.GitError("git says no")) == 2
     assert capsys.readouterr().err == "error: git says no\n"
 
 
@@ -92,6 +94,22 @@ def test_internal_error_with_debug_shows_everything() -> None:
 
     with pytest.raises(BaseException, match=r"oops|unhandled"):
         run(Output(debug=True), command)
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "next_step"),
+    [
+        (errno.ENOSPC, "No space left on device", "free some room"),
+        (errno.EROFS, "Read-only file system", "mount it writable"),
+        (errno.EACCES, "Permission denied", "give this user the right"),
+    ],
+)
+def test_files_that_can_not_be_used_are_no_internal_errors(
+    number: int, said: str, next_step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _end(OSError(number, os.strerror(number), "/some/file")) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f"error: /some/file: {said}\n  next: {next_step}")
 
 
 def test_a_code_of_the_commands_own(capsys: pytest.CaptureFixture[str]) -> None:

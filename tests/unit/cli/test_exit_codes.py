@@ -17,9 +17,12 @@ CLASSES = [
 WANTED = {
     1: {
         "ShipgraphError", "RegistryError", "NotFound", "Denied", "Rejected", "ContentError", "DigestMismatch",
-        "MalformedDocument", "BuildFailed", "BaseGone", "DiskFull", "ProcessFailed", "GitError", "TransactionRefused",
+        "MalformedDocument", "BuildFailed", "BaseGone", "DiskFull", "ProcessFailed", "TransactionRefused",
     },
-    2: {"ConfigurationError", "InvalidReference", "GraphError", "DirtyWorkTree", "ToolMissing", "UnpinnedBase"},
+    2: {
+        "ConfigurationError", "InvalidReference", "GraphError", "DirtyWorkTree", "ToolMissing", "UnpinnedBase",
+        "GitError",
+    },
     3: {"Refused", "EvidenceMissing"},
     4: {
         "Conflict", "ImmutableTagConflict", "TagMoved", "ChannelAhead", "ChannelBusy", "ChannelHeld", "ForeignJournal",
