@@ -40,10 +40,15 @@ def adopt_open(terms: Terms, *, abort: bool = False) -> Steps[State | None]:
         ForeignJournal, TransactionUnfinished, RegistryError
         Stopped: while it was waiting.
     """
+    looked_twice = False
     while True:
         seen = yield from read_journal()
         if seen.entry is None or seen.entry.state is not State.OPEN:
-            return None
+            if looked_twice or not terms.timing.lag:
+                return None
+            looked_twice = True  # a read may show what was before the claim
+            yield from sleep(terms.timing.lag, "waiting until reads show what was written last")
+            continue
         check_project(terms, seen.entry)
         alive_for = yield from may_live_for(terms, seen.entry)
         if alive_for > 0:

@@ -46,8 +46,10 @@ def commit(session: Session, seen: dict[Move, str | None]) -> Steps[None]:
     for move in session.commit_moves:
         if seen[move] == move.after:
             continue
-        session.commit_sent = session.commit_sent or move == session.commit_point
-        yield from put_all(session, (_put(session, move, seen),), turns=not session.terms.parts.final)
+        parts, is_point = session.terms.parts, move == session.commit_point
+        session.commit_sent = session.commit_sent or is_point
+        turns = not (parts.final if is_point else parts.forward)
+        yield from put_all(session, (_put(session, move, seen),), turns=turns)
 
 
 def _put(session: Session, move: Move, seen: dict[Move, str | None]) -> Put:

@@ -45,6 +45,7 @@ from shipgraph.promote.steps import (
     Steps,
     claim,
     close,
+    fresh_tags,
     look,
     prepare,
     put_all,
@@ -190,7 +191,7 @@ def _prepare(terms: Terms, draft: Draft, seen: JournalSeen) -> Steps[Session]:
     """Step 3, first half: where every tag stands, the metadata with its serial, and the entry to claim with."""
     repository = terms.repository
     tags = (*((t.repository, t.tag) for t in draft.targets), *((repository, name) for name in draft.names))
-    before = yield from _fresh_tags(terms, tags, seen)
+    before = yield from fresh_tags(terms, tags, seen)
     for target, there in zip(draft.targets, before, strict=False):
         if target.own and there not in (None, target.digest) and not draft.move_release_tag:
             raise TagMoved(
@@ -231,21 +232,6 @@ def _prepare(terms: Terms, draft: Draft, seen: JournalSeen) -> Steps[Session]:
     return prepare(terms, entry, times.local)
 
 
-def _fresh_tags(terms: Terms, tags: tuple[tuple[str, str], ...], seen: JournalSeen) -> Steps[tuple[Digest | None, ...]]:
-    """Where tags are; read once more where a read shows what was before the last transaction: that is the lag."""
-    found = yield from read_tags(tags)
-    if terms.timing.lag and seen.entry is not None:
-        settled = seen.entry.state is State.SETTLED
-        stale = {
-            (m.repository, m.tag): m.before if settled else m.after for m in seen.entry.moves if m.before != m.after
-        }
-        shown = zip(tags, found, strict=True)
-        if any(tag in stale and stale[tag] == (None if there is None else str(there)) for tag, there in shown):
-            yield from sleep(terms.timing.lag, "waiting until reads show what was written last")
-            found = yield from read_tags(tags)
-    return found
-
-
 def _carry_out(session: Session, draft: Draft, seen: JournalSeen) -> Steps[Settled]:
     """Steps 4 to 6 once the claim is ours, and step 8 when a move is refused."""
     states = yield from _look_again(session, draft, seen)  # 4
@@ -260,7 +246,7 @@ def _carry_out(session: Session, draft: Draft, seen: JournalSeen) -> Steps[Settl
         yield from move_images(session, states)  # 5
         yield from commit(session, states)  # 6
     except Refusal as refusal:
-        if session.commit_sent and session.terms.parts.final:
+        if session.commit_sent and _commit_is_final(session):
             raise TransactionRefused(f"at the commit: {refusal.reason}; the journal stays open") from None
         yield Say(f"{refusal.reason}; taking all moves back", warning=True)
         yield from go_back(session)  # 8
@@ -272,6 +258,11 @@ def _carry_out(session: Session, draft: Draft, seen: JournalSeen) -> Steps[Settl
     yield from close(session, session.settled)
     entry = session.entry
     return Settled(entry.serial, None if entry.release is None else Digest.parse(entry.release.metadata), entry.moves)
+
+
+def _commit_is_final(session: Session) -> bool:
+    """Whether nothing is taken back after a commit PUT (see ``Parts``)."""
+    return session.terms.parts.final and session.terms.parts.forward
 
 
 def _look_again(session: Session, draft: Draft, seen: JournalSeen) -> Steps[dict[Move, str | None]]:

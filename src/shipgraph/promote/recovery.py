@@ -11,7 +11,7 @@ from shipgraph.errors import Conflict, TagMoved
 from shipgraph.oci.digest import Digest
 from shipgraph.promote.actions import JournalSeen, ReadMetadata, ReadSet, Unreadable
 from shipgraph.promote.protocol import Draft, Target, Unchanged
-from shipgraph.promote.steps import read_tags
+from shipgraph.promote.steps import fresh_tags
 
 if TYPE_CHECKING:
     from shipgraph.promote.steps import Steps
@@ -75,7 +75,8 @@ def plan_refresh(terms: Terms, channel: str, seen: JournalSeen) -> Steps[Draft |
     """
     head = _head(seen, channel)
     current = head.releases[0]
-    there, latest = yield from read_tags(((terms.repository, channel), (terms.repository, LATEST)))
+    tags = ((terms.repository, channel), (terms.repository, LATEST))
+    there, latest = yield from fresh_tags(terms, tags, seen)
     if str(there) != current.metadata:
         raise TagMoved(
             f"{terms.repository}:{channel} is {there or 'absent'}, and the journal says {current.metadata}",
@@ -106,7 +107,8 @@ def plan_repair(terms: Terms, channel: str, seen: JournalSeen) -> Steps[Draft | 
     metadata = yield from _read_metadata(current)
     targets = [*_channel_targets(metadata), *_version_targets(metadata)]
     targets.append(Target(terms.repository, channel, Digest.parse(current.metadata)))
-    there = yield from read_tags((*((t.repository, t.tag) for t in targets), (terms.repository, LATEST)))
+    tags = (*((t.repository, t.tag) for t in targets), (terms.repository, LATEST))
+    there = yield from fresh_tags(terms, tags, seen)
     *found, latest = there
     wrong = [target for target, digest in zip(targets, found, strict=True) if digest != target.digest]
     if found[-1] not in (None, targets[-1].digest):

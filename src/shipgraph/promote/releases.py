@@ -13,7 +13,7 @@ from shipgraph.oci.digest import Digest
 from shipgraph.promote.actions import Compare
 from shipgraph.promote.order import Standing
 from shipgraph.promote.protocol import Draft, Unchanged, transact
-from shipgraph.promote.steps import read_tags
+from shipgraph.promote.steps import fresh_tags
 
 if TYPE_CHECKING:
     from shipgraph.promote.actions import JournalSeen
@@ -78,7 +78,7 @@ def plan_release(terms: Terms, request: Request, seen: JournalSeen) -> Steps[Dra
         targets = tuple(target for target in targets if target.own)
         names = (request.version_tag or "",)
         tags = (*((t.repository, t.tag) for t in targets), (terms.repository, names[0]))
-        *there, metadata = yield from read_tags(tags)
+        *there, metadata = yield from fresh_tags(terms, tags, seen)
         if metadata is not None and there == [target.digest for target in targets]:
             return Unchanged(head.serial, metadata)
     return Draft(

@@ -152,6 +152,21 @@ def read_tags(tags: tuple[Tag, ...]) -> Steps[tuple[Digest | None, ...]]:
     return tuple(found)
 
 
+def fresh_tags(terms: Terms, tags: tuple[Tag, ...], seen: JournalSeen) -> Steps[tuple[Digest | None, ...]]:
+    """Where tags are; read once more where a read shows what was before the last transaction: that is the lag."""
+    found = yield from read_tags(tags)
+    if terms.timing.lag and seen.entry is not None:
+        settled = seen.entry.state is State.SETTLED
+        stale = {
+            (m.repository, m.tag): m.before if settled else m.after for m in seen.entry.moves if m.before != m.after
+        }
+        shown = zip(tags, found, strict=True)
+        if any(tag in stale and stale[tag] == (None if there is None else str(there)) for tag, there in shown):
+            yield from sleep(terms.timing.lag, "waiting until reads show what was written last")
+            found = yield from read_tags(tags)
+    return found
+
+
 def local_time() -> Steps[float]:
     """This machine's monotonic clock."""
     now: float = yield LocalTime()
@@ -365,7 +380,7 @@ def close(session: Session, document: Document) -> Steps[None]:
     """
     timing, ours = session.terms.timing, session.opened.manifest.digest
     yield from wait_landed(session)
-    expect: Expect = ours if timing.conditional else ANY
+    expect: Expect = ours if timing.conditional and session.terms.parts.adopt else ANY
     pause = FIRST_PAUSE
     while True:
         put = Put(session.terms.repository, JOURNAL, document.manifest.digest, expect)
@@ -374,12 +389,14 @@ def close(session: Session, document: Document) -> Steps[None]:
             return
         if isinstance(answer, NotSent):
             raise TransactionUnfinished("the lease is over before the journal was closed; it stays open")
-        if isinstance(answer, Throttled) or not session.terms.parts.look:
+        if isinstance(answer, Throttled):
             yield from pause_within(session, pause, "the registry does not take the journal yet")
             pause = min(2 * pause, LONGEST_PAUSE)
             continue
         if isinstance(answer, Unknown):
             yield from sleep(timing.margin + timing.settle, "the answer to closing the journal was lost")
+            if not session.terms.parts.look:
+                continue
         seen = yield from _patient_journal(session)
         if seen == document.manifest.digest:
             return
