@@ -8,7 +8,7 @@ import msgspec
 
 from shipgraph.channel.journal import State, entry_tag
 from shipgraph.errors import ForeignJournal, TransactionRefused
-from shipgraph.promote.actions import AskAlive, JournalSeen, Say
+from shipgraph.promote.actions import AskAlive, JournalSeen, Push, Say
 from shipgraph.promote.moving import commit, go_back, left_over_text, move_images
 from shipgraph.promote.steps import (
     Refusal,
@@ -118,7 +118,9 @@ def adopt(
     )
     session = prepare(terms, taken, times.local)
     yield Say(f"adopting transaction {taken.id} of {shown.owner.run}, whose owner is dead")
-    if terms.parts.adopt and not (yield from claim(session, seen)):
+    if not terms.parts.adopt:
+        yield Push((session.opened, session.settled, session.aborted))
+    elif not (yield from claim(session, seen)):
         return None
     try:
         return (yield from _end(session, found, abort=abort))
