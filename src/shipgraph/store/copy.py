@@ -92,6 +92,26 @@ async def copy_manifest(
     return CopyResult(meter.blobs, meter.sent, len(tree.found))
 
 
+async def missing(
+    source: Fetcher, source_repository: str, target: Target, target_repository: str, digest: Digest, *, jobs: int = 4
+) -> CopyResult:
+    """What ``copy_manifest`` would send now; nothing is changed.
+
+    Raises:
+        NotFound, MalformedDocument, DigestMismatch, RegistryError
+    """
+    tree = _Tree(source, source_repository, target, target_repository, jobs)
+    await tree.walk(digest)
+    lacking: list[Descriptor] = []
+
+    async def probe(blob: Descriptor) -> None:
+        if not await target.has_blob(target_repository, blob.digest):
+            lacking.append(blob)
+
+    await _each({blob.digest: blob for blob in tree.blobs()}.values(), probe, jobs)
+    return CopyResult(len(lacking), sum(blob.size for blob in lacking), len(tree.found))
+
+
 class _Tree:
     """The manifests that the target lacks, each with its greatest distance from the root."""
 

@@ -64,11 +64,12 @@ class Repository:
 
     Args:
         durable: whether what was written must outlive a power cut. (It outlives a killed process either way.)
+        path: where the layout is, if not at ``root/name``.
     """
 
-    def __init__(self, root: Path, name: str, *, durable: bool) -> None:
+    def __init__(self, root: Path, name: str, *, durable: bool, path: Path | None = None) -> None:
         self.name = check_name(name)
-        self.path = root / name
+        self.path = root / name if path is None else path
         self.durable = durable
         self.aside = root / STATE / "tmp"
         self.flat_name = name.replace("/", "+")  # one path component, and as unique as the name: it has no plus sign

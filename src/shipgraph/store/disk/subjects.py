@@ -8,9 +8,10 @@ layout; a line was lost) is read from the manifest itself, so the memo may be de
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from shipgraph.errors import InvalidReference
+from shipgraph.errors import DiskFull, InvalidReference, RegistryError
 from shipgraph.oci.digest import Digest
 from shipgraph.store.disk.files import make_directory, named_causes
 
@@ -45,7 +46,11 @@ class Subjects:
                 self._load()
             unknown = listed - self._subject.keys()
             if unknown:
-                self._append([(digest, read(digest)) for digest in sorted(unknown)])
+                found = [(digest, read(digest)) for digest in sorted(unknown)]
+                with suppress(RegistryError, DiskFull):  # only a memo, and reading must be possible where writing is not
+                    self._append(found)
+                for digest, its_subject in found:
+                    self._remember(digest, str(its_subject or _NONE))
             return sorted(digest for digest in self._referrers.get(str(subject), ()) if digest in listed)
 
     def _append(self, found: list[tuple[str, Digest | None]]) -> None:
@@ -61,7 +66,7 @@ class Subjects:
         self._loaded = True
         try:
             text = self._path.read_text("ascii", errors="replace")
-        except FileNotFoundError:
+        except OSError:
             return
         for line in text.split("\n"):
             digest, _, subject = line.partition(" ")
