@@ -56,6 +56,7 @@ def run(output: Output, command: Callable[[Interrupt], Awaitable[int | None]]) -
     """Run a command to its end and exit with its code."""
     import anyio
 
+    set_up_logs(debug=output.debug)
     interrupt = Interrupt()
 
     async def watched() -> int:
@@ -81,6 +82,24 @@ def run(output: Output, command: Callable[[Interrupt], Awaitable[int | None]]) -
     except BaseException as raised:  # the last place before the user
         code = _report(output, raised)
     sys.exit(code)
+
+
+def set_up_logs(*, debug: bool, errors: bool = False) -> None:
+    """What the embedded registry logs about a request that failed: its client reports that better.
+
+    Args:
+        errors: one line for each, where the client is another program.
+    """
+    import logging
+
+    def without_traceback(record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = None
+        return True
+
+    handler: logging.Handler = logging.StreamHandler() if debug or errors else logging.NullHandler()
+    if not debug:
+        handler.addFilter(without_traceback)
+    logging.getLogger("shipgraph").handlers = [handler]
 
 
 def _report(output: Output, raised: BaseException) -> int:

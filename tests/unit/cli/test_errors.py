@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from shipgraph import errors
 from shipgraph.cli.main import main
 from shipgraph.cli.output import Output
-from shipgraph.cli.running import Interrupt, run
+from shipgraph.cli.running import Interrupt, run, set_up_logs
 from shipgraph.events import Failed, Finished, LogLine, Note, Progressed, Started
 
 if TYPE_CHECKING:
@@ -189,6 +190,25 @@ def test_usage_errors_are_documents_too() -> None:
     assert plain.stdout == ""
     assert plain.stderr.startswith("error: No such option '--nonsense'\n")
     assert "  next: shipgraph plan --help\n" in plain.stderr
+
+
+def test_the_embedded_registrys_log_shows_no_traceback_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("shipgraph.embedded")
+
+    def logged(*, debug: bool = False, errors: bool = False) -> str:
+        set_up_logs(debug=debug, errors=errors)
+        try:
+            raise ValueError("why")
+        except ValueError as error:
+            log.error("PUT failed: %s", error, exc_info=error)
+        return capsys.readouterr().err
+
+    try:
+        assert logged() == ""
+        assert logged(errors=True) == "PUT failed: why\n"
+        assert "Traceback" in logged(debug=True)
+    finally:
+        logging.getLogger("shipgraph").handlers = []
 
 
 def test_signals_while_tags_move(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from shipgraph.cli import exit_codes
 from shipgraph.cli.output import Output
+from shipgraph.cli.running import set_up_logs
 
 
 @click.command("serve")
@@ -30,6 +31,7 @@ def command(root: Path, listen: str, debug: bool) -> None:
     from shipgraph.store.disk import DiskStore
 
     output = Output(debug=debug)
+    set_up_logs(debug=debug, errors=True)
     host, _, port = listen.rpartition(":")
     if not host or not port.isdecimal():
         raise click.BadParameter("expected HOST:PORT", param_hint="--listen")
