@@ -1,0 +1,1 @@
+"""The consumer's side: a channel is resolved, verified, and its payload installed."""

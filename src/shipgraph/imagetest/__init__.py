@@ -1,0 +1,1 @@
+"""Image tests: commands that run in the pushed image, under the security profiles that it will run under."""
