@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -19,6 +20,7 @@ from shipgraph.oci.manifest import MAX_MANIFEST, ImageIndex, ImageManifest, pars
 from shipgraph.oci.reference import check_tag
 from shipgraph.oci.referrers import referrer_descriptor, referrer_type
 from shipgraph.store.content import checked
+from shipgraph.store.disk.collect import DAY, Collected, Collection
 from shipgraph.store.disk.files import named_causes, sync_directory, write_whole
 from shipgraph.store.disk.repository import STATE, Repository, check_name
 from shipgraph.store.disk.subjects import Subjects
@@ -92,11 +94,11 @@ class DiskStore:
 
     async def blob_size(self, repository: str, digest: Digest) -> int | None:
         """Length in bytes of a blob, or None if it is not there."""
-        return self._repository(repository).blob_size(digest)
+        return self._repository(repository).asked_for(digest)
 
     async def has_blob(self, repository: str, digest: Digest) -> bool:
         """See ``Prober``."""
-        return self._repository(repository).blob_size(digest) is not None
+        return self._repository(repository).asked_for(digest) is not None
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
         """See ``Prober``."""
@@ -137,7 +139,7 @@ class DiskStore:
     ) -> bool:
         """See ``Pusher``."""
         target = self._repository(repository)
-        if target.blob_size(descriptor.digest) is not None:
+        if target.asked_for(descriptor.digest) is not None:
             return False
         if mount_from is not None and await self.mount_blob(mount_from, repository, descriptor.digest):
             return False
@@ -218,6 +220,25 @@ class DiskStore:
 
         return await anyio.to_thread.run_sync(both)
 
+    async def collect(self, *, grace: float = DAY, untagged: bool = False, dry_run: bool = False) -> Collected:
+        """Remove what nothing refers to and nobody has asked for within ``grace`` seconds; see ``collect``.
+
+        Args:
+            untagged: remove old manifests, too, that no tag reaches.
+            dry_run: only say what would be removed.
+        """
+        return await anyio.to_thread.run_sync(lambda: self.collect_now(grace=grace, untagged=untagged, dry_run=dry_run))
+
+    def collect_now(self, *, grace: float = DAY, untagged: bool = False, dry_run: bool = False) -> Collected:
+        """See ``collect``; blocks."""
+        total = Collected()
+        for name in self._names():
+            repository = self._repository(name)
+            total += Collection(repository, partial(self._manifest, repository), grace=grace).run(
+                untagged=untagged, dry_run=dry_run
+            )
+        return total
+
     # --- the blocking half
 
     def _repository(self, name: str) -> Repository:
@@ -256,14 +277,21 @@ class DiskStore:
     def _put(
         self, repository: Repository, manifest: ImageManifest | ImageIndex, tag: str | None, expect: Expect
     ) -> None:
+        written = False
+
         def edit(index: LayoutIndex) -> LayoutIndex:
             if tag is not None and expect is not ANY:
                 _check_expected(index, repository.name, tag, expect)
             _check_complete(index, repository, manifest)
+            if written and repository.blob_size(manifest.digest) is None:
+                raise Rejected(
+                    f"manifest {repository.name}@{manifest.digest} was collected as garbage before it was listed",
+                    codes=(ErrorCode.MANIFEST_BLOB_UNKNOWN,),
+                )
             return index.with_manifest(manifest, tag)
 
         current = repository.index()
-        there = repository.blob_size(manifest.digest) == manifest.size
+        there = repository.asked_for(manifest.digest) == manifest.size
         if edit(current) is current and there:  # refuses early, and is quick where there is nothing to do
             return
         repository.create()
@@ -274,6 +302,7 @@ class DiskStore:
         self._both(repository.name)[1].learn(
             str(manifest.digest), None if manifest.subject is None else manifest.subject.digest
         )
+        written = True
         repository.change(edit)
 
     def _referrers(self, name: str, digest: Digest, artifact_type: str | None) -> tuple[Descriptor, ...]:
@@ -317,6 +346,7 @@ class DiskStore:
         path = target.blob_path(digest)
         with named_causes(f"write {path}"):
             try:
+                os.utime(source.blob_path(digest))  # both are as good as new to garbage collection
                 os.link(source.blob_path(digest), path)
             except FileExistsError:
                 return True

@@ -47,7 +47,9 @@ class Subjects:
             unknown = listed - self._subject.keys()
             if unknown:
                 found = [(digest, read(digest)) for digest in sorted(unknown)]
-                with suppress(RegistryError, DiskFull):  # only a memo, and reading must be possible where writing is not
+                with suppress(
+                    RegistryError, DiskFull
+                ):  # only a memo, and reading must be possible where writing is not
                     self._append(found)
                 for digest, its_subject in found:
                     self._remember(digest, str(its_subject or _NONE))

@@ -119,6 +119,7 @@ class Upload:
             self._repository.create()
             target = self._repository.blob_path(digest)
             with named_causes(f"write {target}"):
+                os.utime(self._descriptor)  # new to garbage collection, however long ago the last byte came
                 if self._repository.durable:
                     os.fsync(self._descriptor)
                 self._path.rename(target)
