@@ -91,6 +91,8 @@ _REASON: Final[dict[type[RegistryError], str]] = {
 
 def _kind(call: Call, reply: Reply, told: Explanation) -> tuple[type[RegistryError], str]:
     status = reply.status
+    if status == 507:
+        return RegistryUnavailable, "the registry's disk is full: free some room there, then run the same command again"
     if is_transient(status, reply.body):
         return RegistryUnavailable, ""
     if status in {401, 403}:
