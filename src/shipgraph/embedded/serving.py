@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,7 +15,7 @@ import anyio.to_thread
 from shipgraph.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import uvicorn
 
@@ -71,7 +72,8 @@ def run(
 ) -> None:
     """Serve in this thread until SIGINT or SIGTERM, which take effect once open requests have been answered.
 
-    ``on_ready`` gets ``HOST:PORT`` as soon as connections are accepted. Call it from the main thread.
+    ``on_ready`` gets ``HOST:PORT`` as soon as connections are accepted. Call it from the main thread. After SIGTERM it
+    returns: that is how a server is stopped, not how it fails.
 
     Raises:
         ConfigurationError: it can't listen there.
@@ -81,7 +83,18 @@ def run(
     with listener:
         server = _server(backend, on_request)
         on_ready(address)  # the kernel has been accepting since _listen
-        _loop(server, listener)
+        with _stopped_quietly():
+            _loop(server, listener)
+
+
+@contextmanager
+def _stopped_quietly() -> Iterator[None]:
+    """uvicorn raises a signal that it has caught once more when it is done; to SIGTERM nobody needs to react again."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _listen(host: str, port: int) -> tuple[socket.socket, str]:
