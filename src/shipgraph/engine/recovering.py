@@ -23,7 +23,7 @@ from shipgraph.engine.opening import GitAncestry, owner
 from shipgraph.errors import ConfigurationError, Conflict, ContentError, RegistryError
 from shipgraph.oci.digest import Digest
 from shipgraph.promote.actions import JournalSeen
-from shipgraph.promote.adoption import adopt, adopt_open
+from shipgraph.promote.adoption import adopt_lost, adopt_open
 from shipgraph.promote.driver import Driver, Liveness, Untagger, nobody_knows
 from shipgraph.promote.order import Standing, compare
 from shipgraph.promote.protocol import Plan, Settled, Unchanged, transact
@@ -165,9 +165,8 @@ class Recovery:
             base = await self._entry(f"{JOURNAL}-{number}")
         terms = self._terms()
         if base.entry is not None and base.entry.state is State.OPEN:
-            rules = adopt(terms, JournalSeen(None, None), lost=base)
             with self._transacting.protected():
-                state = await self._driver().run(rules)
+                state = await self._driver().run(adopt_lost(terms, base))
             if state is None:
                 raise Conflict("another writer claimed the journal first", hint="run the same command again")
             return state

@@ -61,6 +61,19 @@ def adopt_open(terms: Terms, *, abort: bool = False) -> Steps[State | None]:
             return state
 
 
+def adopt_lost(terms: Terms, last: JournalSeen) -> Steps[State | None]:
+    """`repair --journal`: end the transaction of the last entry that is left, once its owner is dead.
+
+    Raises: see ``adopt_open``.
+    """
+    assert last.entry is not None  # noqa: S101 (an entry was found)
+    check_project(terms, last.entry)
+    while (alive_for := (yield from may_live_for(terms, last.entry))) > 0:
+        yield from stop_here()
+        yield from sleep(min(POLL, alive_for + 1), f"the last entry's owner may live for another {alive_for:.0f} s")
+    return (yield from adopt(terms, JournalSeen(None, None), lost=last))
+
+
 def check_project(terms: Terms, entry: JournalEntry) -> None:
     """The journal must be this project's.
 

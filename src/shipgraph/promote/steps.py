@@ -315,10 +315,10 @@ def claim(session: Session, before: JournalSeen) -> Steps[bool]:
     pause = FIRST_PAUSE
     while True:
         asked = yield from local_time()
-        again = yield from read_journal()
-        if again.digest != before.digest:
+        (there,) = yield from read_tags(((session.terms.repository, JOURNAL),))
+        if there != before.digest:
             return False
-        expect: Expect = again.digest if timing.conditional else ANY
+        expect: Expect = there if timing.conditional else ANY
         (answer,) = yield PutTags((Put(session.terms.repository, JOURNAL, digest, expect),), session.deadline)
         now = yield from local_time()
         if not isinstance(answer, Throttled):
@@ -330,8 +330,8 @@ def claim(session: Session, before: JournalSeen) -> Steps[bool]:
     if isinstance(answer, NotSent):
         return False
     if isinstance(answer, Declined):
-        again = yield from read_journal()
-        if again.digest != before.digest:
+        (there,) = yield from read_tags(((session.terms.repository, JOURNAL),))
+        if there != before.digest:
             return False  # somebody else was faster (If-Match)
         raise answer.error
     if timing.conditional:
