@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
+_P256: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+"""How the DER form of every uncompressed P-256 key begins; knowing it spares the start of a command a library."""
 GITHUB_ISSUER: Final = "https://token.actions.githubusercontent.com"
 
 
@@ -51,12 +53,9 @@ class TrustedKey:
             der = base64.b64decode(body, validate=True)
         except (binascii.Error, ValueError):
             raise ConfigurationError(f"the public key {name!r} is not base64", allowed=allowed) from None
-        key = cls(name, der, since, until)
-        try:
-            key.public  # noqa: B018 (parses)
-        except ValueError as error:
-            raise ConfigurationError(f"the public key {name!r} can't be used: {error}", allowed=allowed) from None
-        return key
+        if not der.startswith(_P256) or len(der) != len(_P256) + 64:
+            raise ConfigurationError(f"the public key {name!r} is not an ECDSA key on P-256", allowed=allowed)
+        return cls(name, der, since, until)
 
     @cached_property
     def hint(self) -> str:
@@ -65,17 +64,21 @@ class TrustedKey:
 
     @cached_property
     def public(self) -> EllipticCurvePublicKey:
-        """The key itself."""
+        """The key itself.
+
+        Raises:
+            EvidenceUntrusted: it is no point of the curve.
+        """
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
         from cryptography.hazmat.primitives.serialization import load_der_public_key
 
         try:
             key = load_der_public_key(self.der)
-        except UnsupportedAlgorithm as error:
-            raise ValueError(str(error)) from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise EvidenceUntrusted(f"the public key {self.name} can't be used: {error}") from error
         if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-            raise ValueError("it is not an ECDSA key on P-256")
+            raise EvidenceUntrusted(f"the public key {self.name} is not an ECDSA key on P-256")
         return key
 
     def check_time(self, at: datetime) -> None:
@@ -94,13 +97,15 @@ def key_hint(der: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who may have a certificate: an issuer of tokens, a repository, and its workflow file.
+    """Who may have a certificate: an issuer of tokens, a repository, its workflow file, and the git refs it runs at.
 
-    ``repository`` is ``https://github.com/OWNER/NAME``; ``workflow`` the file's path in it, empty for any of them.
+    ``repository`` is ``https://github.com/OWNER/NAME``; ``workflow`` the file's path in it, empty for any of them;
+    ``refs`` may hold ``*`` for any characters, and are any ref where empty.
     """
 
     repository: str
     workflow: str = ""
+    refs: tuple[str, ...] = ()
     issuer: str = GITHUB_ISSUER
     since: datetime | None = None
     until: datetime | None = None
@@ -117,6 +122,8 @@ class Identity:
             raise EvidenceUntrusted(f"it was signed by {claims.repository or 'no repository'}, not {self.repository}")
         if self.workflow and claims.workflow != self.workflow:
             raise EvidenceUntrusted(f"it was signed by the workflow {claims.workflow or '?'}, not {self.workflow}")
+        if self.refs and not any(fnmatchcase(claims.ref, pattern) for pattern in self.refs):
+            raise EvidenceUntrusted(f"it was signed at {claims.ref or 'no ref'}, not at {' or '.join(self.refs)}")
         _check_dates(f"identity {self.repository}", self.since, self.until, at)
 
 

@@ -10,17 +10,18 @@ things: ``channels``, ``journal``, ``journal-<n>``, ``retention``, ``set-…``, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.errors import ConfigurationError
+from shipgraph.evidence.trust import SignerRule
 from shipgraph.oci.reference import check_tag
 from shipgraph.project.trigger import Trigger, TriggerKind
 from shipgraph.project.versions import MAX_VERSION, Version, looks_like_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9._-]{0,39}", re.ASCII)
 _RESERVED: Final = re.compile(
@@ -58,11 +59,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class ChannelSpec:
-    """One channel: its rules, and whether every external base must be pinned by digest."""
+    """One channel: its rules, whether every external base must be pinned by digest, and who may sign its metadata."""
 
     name: str
     rules: tuple[Rule, ...]
     pinned: bool
+    signer: SignerRule = field(default_factory=SignerRule)
 
     @property
     def tag_prefixes(self) -> tuple[str, ...]:
@@ -122,11 +124,26 @@ def parse_rule(text: str) -> Rule:
 
 def default_channels(default_branch: str) -> dict[str, ChannelSpec]:
     """The channels of a file that names none: push to the default branch, nightly, and ``v*`` tags."""
-    return {
-        "dev": ChannelSpec("dev", (Rule(RuleKind.PUSH, default_branch), Rule(RuleKind.DISPATCH)), pinned=False),
-        "nightly": ChannelSpec("nightly", (Rule(RuleKind.SCHEDULE, "0 6 * * *"),), pinned=False),
-        "prod": ChannelSpec("prod", (Rule(RuleKind.TAG, "v"),), pinned=True),
+    rules = {
+        "dev": (Rule(RuleKind.PUSH, default_branch), Rule(RuleKind.DISPATCH)),
+        "nightly": (Rule(RuleKind.SCHEDULE, "0 6 * * *"),),
+        "prod": (Rule(RuleKind.TAG, "v"),),
     }
+    return {
+        name: ChannelSpec(name, some, name == "prod", SignerRule(refs=default_refs(some, default_branch)))
+        for name, some in rules.items()
+    }
+
+
+def default_refs(rules: Iterable[Rule], default_branch: str) -> tuple[str, ...]:
+    """The git refs at which a channel's metadata may be signed: where its rules run, and the default branch."""
+    refs = [f"refs/heads/{default_branch}"]
+    for rule in rules:
+        if rule.kind is RuleKind.PUSH:
+            refs.append(f"refs/heads/{rule.value}")
+        elif rule.kind is RuleKind.TAG:
+            refs.append(f"refs/tags/{rule.value}*")
+    return tuple(dict.fromkeys(refs))
 
 
 def check_channel_name(name: str) -> str:

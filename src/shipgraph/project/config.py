@@ -2,11 +2,12 @@
 
 These are the words of the file, before anything is derived or compared; ``spec`` holds the checked values that the rest
 of the program speaks. A key belongs here only if some code honours it. Tables to come have their place beside these:
-``[[images.KEY.tests]]`` (image tests), ``channels.NAME.signer`` (signer rules), ``[retention]``, ``[gate]``.
+``[retention]``, ``[gate]``.
 """
 
 from __future__ import annotations
 
+from datetime import date  # noqa: TC003 (msgspec reads the annotations)
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -75,6 +76,9 @@ ChannelName = Annotated[
         example="dev",
     ),
 ]
+KeyName = Annotated[
+    str, _text("The name of a key.", pattern=KEY_PATTERN, allowed=KEY_ALLOWED, longest=64, example="release")
+]
 EvidenceKind = Literal["gate", "test", "provenance"]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 
@@ -137,6 +141,58 @@ class ProjectTable(_Table, frozen=True, kw_only=True):
     default_branch: Annotated[str, _text("The branch that `dev` follows where no channels are given.", longest=200)] = (
         "main"
     )
+
+
+class TestTable(_Table, frozen=True, kw_only=True):
+    """One test of an image: a command that is run in the pushed image, on each platform that can run here."""
+
+    run: Annotated[
+        tuple[Annotated[str, Meta(max_length=65536)], ...],
+        Meta(
+            description="The arguments that the image is started with; its entry point stays, as with `docker run`.",
+            min_length=1,
+        ),
+    ]
+    name: Annotated[str, _text("The test's name; by default the command.", longest=100)] | None = None
+    entrypoint: (
+        Annotated[tuple[str, ...], Meta(description="Replaces the image's entry point; [] for none.")] | None
+    ) = None
+    expect_exit: Annotated[int, Meta(description="The exit code that it must have.", ge=0, le=255)] = 0
+    expect_output: (
+        Annotated[str, _text("A regular expression that must be found in its output.", longest=2048)] | None
+    ) = None
+    user: (
+        Annotated[
+            str,
+            _text(
+                "The user that it runs as: `USER[:GROUP]`, names or numbers.",
+                pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?$",
+                allowed="USER or USER:GROUP",
+                longest=100,
+            ),
+        ]
+        | None
+    ) = None
+    read_only: Annotated[bool, Meta(description="Whether the root file system is read-only.")] = False
+    tmpfs: Annotated[
+        tuple[Annotated[str, _text("An absolute path.", pattern="^/", allowed="an absolute path", longest=512)], ...],
+        Meta(description="Folders that are empty file systems in memory."),
+    ] = ()
+    seccomp: (
+        Annotated[str, _text("A seccomp profile in Docker's format, relative to this file.", longest=512)] | None
+    ) = None
+    apparmor: Annotated[str, _text("An AppArmor profile, relative to this file.", longest=512)] | None = None
+    env: Annotated[
+        dict[ArgumentName, Annotated[str, Meta(max_length=65536)]], Meta(description="Environment variables.")
+    ] = {}
+    timeout: Annotated[
+        str,
+        _text("The longest it may take.", pattern=DURATION_PATTERN, allowed=DURATION_ALLOWED, example="60s"),
+    ] = "60s"
+    platforms: (
+        Annotated[tuple[PlatformText, ...], Meta(description="Only on these of the image's platforms.", min_length=1)]
+        | None
+    ) = None
 
 
 class ImageTable(_Table, frozen=True, kw_only=True):
@@ -236,6 +292,7 @@ class ImageTable(_Table, frozen=True, kw_only=True):
     ) = None
     description: Annotated[str, _text("One sentence about the image, for its labels.", longest=512)] | None = None
     labels: Annotated[dict[str, str], Meta(description="More labels of the image.")] = {}
+    tests: Annotated[tuple[TestTable, ...], Meta(description="What is run in the image before tags move.")] = ()
 
 
 class FileMapping(_Table, frozen=True, kw_only=True):
@@ -298,6 +355,30 @@ class MetadataTable(_Table, frozen=True, kw_only=True):
     ] = "30d"
 
 
+class SignerTable(_Table, frozen=True, kw_only=True):
+    """Who may sign a channel's metadata, among those whom `[signing]` trusts."""
+
+    refs: (
+        Annotated[
+            tuple[
+                Annotated[
+                    str,
+                    _text(
+                        "A git ref of the workflow's run; * stands for any characters; or `default-branch`.",
+                        pattern="^(?:refs/[^\\s~^:?\\[\\\\]+|default-branch)$",
+                        allowed="refs/… or default-branch",
+                        longest=250,
+                    ),
+                ],
+                ...,
+            ],
+            Meta(description="Refs at which the workflow may have run.", min_length=1),
+        ]
+        | None
+    ) = None
+    keys: Annotated[tuple[KeyName, ...], Meta(description="Names of keys; by default every trusted key.")] | None = None
+
+
 class ChannelTable(_Table, frozen=True, kw_only=True):
     """One channel, and what starts a release to it."""
 
@@ -313,6 +394,98 @@ class ChannelTable(_Table, frozen=True, kw_only=True):
             Meta(
                 description="Whether every external base must be pinned by digest; by default true for a channel with a"
                 " tag rule, false for others."
+            ),
+        ]
+        | None
+    ) = None
+    signer: SignerTable = SignerTable()
+
+
+class SigningKeyTable(_Table, frozen=True, kw_only=True):
+    """A public key that is trusted, and when."""
+
+    name: KeyName
+    public: Annotated[
+        str,
+        _text(
+            "The public key: base64 of its DER form (SubjectPublicKeyInfo), ECDSA on P-256.",
+            allowed="base64, as `shipgraph attest --print-key` shows it",
+            longest=1000,
+        ),
+    ]
+    from_: Annotated[date, Meta(description="The first day on which it counts (UTC).")] | None = msgspec.field(
+        name="from", default=None
+    )
+    until: Annotated[date, Meta(description="The first day on which it no longer counts (UTC).")] | None = None
+
+
+class IdentityTable(_Table, frozen=True, kw_only=True):
+    """A workflow whose keyless signatures are trusted, and when."""
+
+    repository: (
+        Annotated[
+            str,
+            _text(
+                "The repository's https address; by default the project's source.",
+                pattern=SOURCE_PATTERN,
+                allowed="https://HOST/OWNER/REPOSITORY",
+                longest=512,
+            ),
+        ]
+        | None
+    ) = None
+    workflow: (
+        Annotated[
+            str,
+            _text(
+                "The workflow's file; by default any of the repository.",
+                longest=512,
+                example=".github/workflows/release.yml",
+            ),
+        ]
+        | None
+    ) = None
+    refs: Annotated[
+        tuple[
+            Annotated[str, _text("A git ref, * for any characters; or `default-branch`.", longest=250)],
+            ...,
+        ],
+        Meta(description="Refs at which it may run; they should be protected.", min_length=1),
+    ] = ("default-branch", "refs/tags/*")
+    issuer: Annotated[str, _text("Who issued the token.", pattern="^https://", allowed="https://…", longest=512)] = (
+        "https://token.actions.githubusercontent.com"
+    )
+    from_: Annotated[date, Meta(description="The first day on which it counts (UTC).")] | None = msgspec.field(
+        name="from", default=None
+    )
+    until: Annotated[date, Meta(description="The first day on which it no longer counts (UTC).")] | None = None
+
+
+class SigningTable(_Table, frozen=True, kw_only=True):
+    """Who signs, and whose signatures are trusted."""
+
+    by: Annotated[
+        Literal["auto", "key", "keyless"],
+        Meta(
+            description="What a release is signed with: `keyless`, a certificate of Sigstore for the workflow's token;"
+            " `key`, a key of one's own; `auto`, keyless where there is a token, else a key."
+        ),
+    ] = "auto"
+    keys: Annotated[tuple[SigningKeyTable, ...], Meta(description="Public keys that are trusted.")] = ()
+    identities: (
+        Annotated[
+            tuple[IdentityTable, ...],
+            Meta(description="Workflows that are trusted; by default those of the project's source repository."),
+        ]
+        | None
+    ) = None
+    trust_config: (
+        Annotated[
+            str,
+            _text(
+                "A Sigstore client trust configuration (JSON), relative to this file, for authorities other than the"
+                " public ones.",
+                longest=512,
             ),
         ]
         | None
@@ -392,5 +565,6 @@ class ProjectFile(_Table, frozen=True, kw_only=True):
         | None
     ) = None
     evidence: EvidenceTable = EvidenceTable()
+    signing: SigningTable = SigningTable()
     build: BuildTable = BuildTable()
     transaction: TransactionTable = TransactionTable()

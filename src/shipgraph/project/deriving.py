@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, time
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from shipgraph.errors import ConfigurationError
+from shipgraph.evidence.trust import Identity, SignerRule, TrustedKey
 from shipgraph.oci.platform import Platform
 from shipgraph.oci.reference import check_host, check_repository
 from shipgraph.project import graph as graphs
@@ -18,18 +20,29 @@ from shipgraph.project.channels import (
     RuleKind,
     check_channel_name,
     default_channels,
+    default_refs,
     find_channel_problems,
     parse_rule,
 )
+from shipgraph.project.config import IdentityTable
 from shipgraph.project.durations import parse_duration
-from shipgraph.project.graph import Graph, ImageSpec
+from shipgraph.project.graph import Graph, ImageSpec, ImageTest
 from shipgraph.project.reading import Problem
-from shipgraph.project.spec import BuildSpec, FileRule, MetadataSpec, PayloadSpec, Project, TransactionSpec
+from shipgraph.project.spec import (
+    BuildSpec,
+    FileRule,
+    MetadataSpec,
+    PayloadSpec,
+    Project,
+    SigningSpec,
+    TransactionSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
-    from shipgraph.project.config import ChannelTable, FileMapping, ImageTable, ProjectFile
+    from shipgraph.project.config import ChannelTable, FileMapping, ImageTable, ProjectFile, TestTable
     from shipgraph.project.toml_lines import KeyPath
 
 _T = TypeVar("_T")
@@ -75,6 +88,7 @@ class _Deriver:
         )
         self.attempt(("metadata", "repository"), check_repository, metadata.repository)
         channels = self.channels()
+        signing = self.signing()
         self.check_transaction()
         self.check_repositories(graph, payload, metadata)
         if self.problems or graph is None:
@@ -89,6 +103,7 @@ class _Deriver:
             metadata=metadata,
             channels=MappingProxyType(channels),
             payload=payload,
+            signing=signing,
             evidence=tuple(self.file.evidence.require),
             build=BuildSpec(build.builder, build.jobs, build.cache),
             transaction=TransactionSpec(
@@ -146,6 +161,7 @@ class _Deriver:
         if context is not None:
             text = table.dockerfile or str(PurePosixPath(context) / "Dockerfile")
             dockerfile = self.inside((*at, "dockerfile" if table.dockerfile else "context"), text, wants_folder=False)
+        tests = self.tests((*at, "tests"), table.tests, platforms)
         max_age = None if table.max_age is None else self.attempt((*at, "max-age"), parse_duration, table.max_age)
         timeout = None if table.timeout is None else self.attempt((*at, "timeout"), parse_duration, table.timeout)
         if len(self.problems) > before or context is None or dockerfile is None:
@@ -165,6 +181,7 @@ class _Deriver:
             timeout=timeout,
             description=table.description,
             labels=MappingProxyType(dict(table.labels)),
+            tests=tests,
         )
 
     def payload(self) -> PayloadSpec | None:
@@ -194,10 +211,110 @@ class _Deriver:
             self.attempt(at, check_channel_name, name)
             rules = self.rules((*at, "on"), table)
             pinned = any(rule.kind is RuleKind.TAG for rule in rules) if table.pinned is None else table.pinned
-            channels[name] = ChannelSpec(name, tuple(rules), pinned)
+            channels[name] = ChannelSpec(name, tuple(rules), pinned, self.signer(name, table, rules))
         for name, key, what in find_channel_problems(channels):
             self.note(("channels", name, key) if key else ("channels", name), what)
         return channels
+
+    def signer(self, name: str, table: ChannelTable, rules: list[Rule]) -> SignerRule:
+        known = {key.name for key in self.file.signing.keys}
+        for index, key in enumerate(table.signer.keys or ()):
+            if key not in known:
+                what = f"there is no key {key!r} in [[signing.keys]]"
+                self.note(("channels", name, "signer", "keys", index), what, ", ".join(sorted(known)))
+        branch = self.file.project.default_branch
+        refs = default_refs(rules, branch) if table.signer.refs is None else self.refs(table.signer.refs)
+        return SignerRule(refs, table.signer.keys)
+
+    def refs(self, texts: Sequence[str]) -> tuple[str, ...]:
+        branch = f"refs/heads/{self.file.project.default_branch}"
+        return tuple(branch if text == "default-branch" else text for text in texts)
+
+    def signing(self) -> SigningSpec:
+        table = self.file.signing
+        keys: dict[str, TrustedKey] = {}
+        for index, entry in enumerate(table.keys):
+            at: KeyPath = ("signing", "keys", index)
+            if entry.name in keys:
+                self.note((*at, "name"), f"there are two keys {entry.name!r}")
+            since, until = self.dates(at, entry.from_, entry.until)
+            try:
+                keys[entry.name] = TrustedKey.parse(entry.name, entry.public, since=since, until=until)
+            except ConfigurationError as error:
+                self.note((*at, "public"), str(error).removesuffix(f"; allowed: {error.allowed}"), error.allowed)
+        source = self.file.project.source
+        entries = table.identities
+        if entries is None:
+            entries = (IdentityTable(),) if source else ()
+        identities: list[Identity] = []
+        for index, identity in enumerate(entries):
+            at = ("signing", "identities", index)
+            repository = identity.repository or source
+            if repository is None:
+                self.note(at, "the identity names no repository, and the project no source")
+                continue
+            since, until = self.dates(at, identity.from_, identity.until)
+            identities.append(
+                Identity(
+                    repository.removesuffix("/").removesuffix(".git"),
+                    identity.workflow or "",
+                    self.refs(identity.refs),
+                    identity.issuer,
+                    since,
+                    until,
+                )
+            )
+        trust_config = None
+        if table.trust_config is not None:
+            trust_config = self.inside(("signing", "trust-config"), table.trust_config, wants_folder=False)
+        return SigningSpec(table.by, tuple(keys.values()), tuple(identities), trust_config)
+
+    def dates(self, at: KeyPath, since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
+        if since is not None and until is not None and until <= since:
+            self.note((*at, "until"), "it would end before it begins")
+        first, last = (None if day is None else datetime.combine(day, time(), UTC) for day in (since, until))
+        return first, last
+
+    def tests(self, at: KeyPath, tables: Sequence[TestTable], of_image: tuple[Platform, ...]) -> tuple[ImageTest, ...]:
+        found: list[ImageTest] = []
+        for index, table in enumerate(tables):
+            here: KeyPath = (*at, index)
+            name = table.name or " ".join(table.run)[:100]
+            if any(test.name == name for test in found):
+                self.note(here, f"two tests are called {name!r}", hint="give one a name of its own")
+            if table.expect_output is not None:
+                try:
+                    re.compile(table.expect_output)
+                except re.error as error:
+                    self.note((*here, "expect-output"), f"it is not a regular expression: {error}")
+            platforms = self.platforms((*here, "platforms"), table.platforms or ())
+            if unknown := [str(platform) for platform in platforms if platform not in of_image]:
+                self.note((*here, "platforms"), f"the image is not built for {', '.join(unknown)}")
+            for place in table.tmpfs:
+                if ".." in PurePosixPath(place).parts or ":" in place or "," in place:
+                    self.note((*here, "tmpfs"), f"{place!r} is not a plain absolute path")
+            profiles = {
+                key: None if path is None else self.inside((*here, key), path, wants_folder=False)
+                for key, path in (("seccomp", table.seccomp), ("apparmor", table.apparmor))
+            }
+            found.append(
+                ImageTest(
+                    name=name,
+                    run=table.run,
+                    entrypoint=table.entrypoint,
+                    expect_exit=table.expect_exit,
+                    expect_output=table.expect_output,
+                    user=table.user,
+                    read_only=table.read_only,
+                    tmpfs=table.tmpfs,
+                    seccomp=profiles["seccomp"],
+                    apparmor=profiles["apparmor"],
+                    env=MappingProxyType(dict(table.env)),
+                    timeout=self.attempt((*here, "timeout"), parse_duration, table.timeout) or 0,
+                    platforms=platforms,
+                )
+            )
+        return tuple(found)
 
     def rules(self, at: KeyPath, table: ChannelTable) -> list[Rule]:
         texts = [(at, table.on)] if isinstance(table.on, str) else [((*at, i), text) for i, text in enumerate(table.on)]

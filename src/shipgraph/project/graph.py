@@ -17,6 +17,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageTest:
+    """One test of an image: what is run and what must come out; profiles are POSIX paths as in ``ImageSpec``.
+
+    ``platforms`` empty means all of the image's; ``timeout`` is in seconds.
+    """
+
+    name: str
+    run: tuple[str, ...]
+    entrypoint: tuple[str, ...] | None = None
+    expect_exit: int = 0
+    expect_output: str | None = None
+    user: str | None = None
+    read_only: bool = False
+    tmpfs: tuple[str, ...] = ()
+    seccomp: str | None = None
+    apparmor: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    timeout: int = 60
+    platforms: tuple[Platform, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSpec:
     """One image of the project, with everything derived.
 
@@ -38,6 +60,7 @@ class ImageSpec:
     timeout: int | None = None
     description: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    tests: tuple[ImageTest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from shipgraph.evidence.trust import Identity, TrustedKey
     from shipgraph.oci.platform import Platform
     from shipgraph.project.channels import ChannelSpec
     from shipgraph.project.graph import Graph
@@ -83,6 +84,19 @@ class TransactionSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningSpec:
+    """What a release is signed with, and whose signatures count; nobody's where both are empty.
+
+    ``trust_config`` is a file's path, for Sigstore authorities other than the public ones.
+    """
+
+    by: Literal["auto", "key", "keyless"] = "auto"
+    keys: tuple[TrustedKey, ...] = ()
+    identities: tuple[Identity, ...] = ()
+    trust_config: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A project: ``folder`` is absolute and holds ``file``; paths in specs are POSIX and relative to it."""
 
@@ -95,6 +109,7 @@ class Project:
     channels: Mapping[str, ChannelSpec] = field(hash=False)
     payload: PayloadSpec | None = None
     evidence: tuple[str, ...] = ("gate", "test", "provenance")
+    signing: SigningSpec = SigningSpec()
     build: BuildSpec = BuildSpec()
     transaction: TransactionSpec = TransactionSpec()
     description: str | None = None
