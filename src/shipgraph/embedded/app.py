@@ -27,25 +27,32 @@ if TYPE_CHECKING:
 
     from shipgraph.embedded.backend import Backend
     from shipgraph.embedded.fault import OnRequest
+    from shipgraph.embedded.ghcr.state import Ghcr
 
 HEADER_CONDITIONAL: Final = "Shipgraph-Conditional-Put"
 """On the answer to ``GET /v2/``: this registry honours ``If-Match`` and ``If-None-Match`` when a tag is written."""
 
 
-def create_app(backend: Backend, *, on_request: OnRequest | None = None) -> ASGIApp:
-    """The registry over a backend. ``on_request`` lets tests break requests; see ``fault``."""
-    routes = [
-        Route("/v2/", _version, methods=["GET"]),
-        Route("/v2", _version, methods=["GET"]),
-        *Uploads(backend).routes(),
-        *Blobs(backend).routes(),
-        *Manifests(backend).routes(),
-        *Tags(backend).routes(),
-        *Referrers(backend).routes(),
-    ]
+def create_app(
+    backend: Backend, *, on_request: OnRequest | None = None, ghcr: Ghcr | None = None, storage: int = 0
+) -> ASGIApp:
+    """The registry over a backend.
+
+    Args:
+        on_request: lets tests break requests; see ``fault``.
+        ghcr: GHCR's habits, and ``storage`` the second port that they need.
+    """
+    middleware = [] if on_request is None else [Middleware(FaultMiddleware, on_request=on_request)]
+    if ghcr is None:
+        routes = _plain_routes(backend)
+    else:
+        from shipgraph.embedded.ghcr.app import ghcr_routes
+
+        routes, door = ghcr_routes(backend, ghcr, storage)
+        middleware.append(door)
     app = Starlette(
         routes=routes,
-        middleware=[] if on_request is None else [Middleware(FaultMiddleware, on_request=on_request)],
+        middleware=middleware,
         exception_handlers={
             Refusal: answer_refusal,
             ShipgraphError: answer_error,
@@ -57,6 +64,18 @@ def create_app(backend: Backend, *, on_request: OnRequest | None = None) -> ASGI
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _plain_routes(backend: Backend) -> list[Route]:
+    return [
+        Route("/v2/", _version, methods=["GET"]),
+        Route("/v2", _version, methods=["GET"]),
+        *Uploads(backend).routes(),
+        *Blobs(backend).routes(),
+        *Manifests(backend).routes(),
+        *Tags(backend).routes(),
+        *Referrers(backend).routes(),
+    ]
 
 
 async def _version(_: Request) -> Response:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from shipgraph.oci.manifest import Manifest
     from shipgraph.store.protocols import Expect
 
+_TAGS: Final = 10  # as many as the specification asks registries to take
+HEADER_TAG: Final = "OCI-Tag"
 _DRAINED: Final = 16 << 20  # bytes of a body that is too large read to the end, so that the client hears the answer
 
 
@@ -51,7 +53,10 @@ class Manifests:
         return Response(manifest.raw, headers=headers, media_type=manifest.media_type)
 
     async def put(self, request: Request) -> Response:
-        """Store a manifest under its digest or a tag (§ Pushing Manifests); ``If-Match`` guards a tag."""
+        """Store a manifest under its digest or a tag (§ Pushing Manifests); ``If-Match`` guards a tag.
+
+        Beside the digest, ``?tag=`` may name tags too (the specification's next version).
+        """
         name, reference = request.path_params["name"], request.path_params["reference"]
         check_repository(name)
         digest = digest_of(reference) if ":" in reference else None
@@ -62,17 +67,26 @@ class Manifests:
                 raise Refusal(400, ErrorCode.MANIFEST_INVALID, str(error)) from error
         media_type = request.headers.get("Content-Type", "").partition(";")[0].strip() or None
         manifest = parse_manifest(
-            await _small_body(request), media_type=media_type, digest=digest, where=f"manifest {name}:{reference}"
+            await small_body(request), media_type=media_type, digest=digest, where=f"manifest {name}:{reference}"
         )
+        tags: list[str] = []
         if digest is None:
             expect = await self._expected(name, reference, request)
             await self._backend.tag(name, reference, manifest, expect=expect)
         else:
+            tags = [check_tag(tag) for tag in dict.fromkeys(request.query_params.getlist("tag"))]
+            if len(tags) > _TAGS:
+                raise Refusal(414, ErrorCode.UNSUPPORTED, f"at most {_TAGS} tags at once")
             await self._backend.push_manifest(name, manifest)
+            for tag in tags:
+                await self._backend.tag(name, tag, manifest)
         headers = _headers(manifest) | {"Location": f"/v2/{name}/manifests/{manifest.digest}"}
         if manifest.subject is not None:
             headers[HEADER_SUBJECT] = str(manifest.subject.digest)
-        return Response(status_code=201, headers=headers)
+        response = Response(status_code=201, headers=headers)
+        for tag in tags:
+            response.headers.append(HEADER_TAG, tag)
+        return response
 
     async def delete(self, request: Request) -> Response:
         """Delete a manifest with its tags, or a tag alone (§ Deleting tags, § Deleting Manifests)."""
@@ -127,7 +141,7 @@ def _unknown(name: str, reference: str) -> NotFound:
     return NotFound(f"manifest {name}:{reference[:200]} is not there", codes=(ErrorCode.MANIFEST_UNKNOWN,))
 
 
-async def _small_body(request: Request) -> bytes:
+async def small_body(request: Request) -> bytes:
     """The body, if it is as small as a manifest must be.
 
     Raises:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from shipgraph.embedded.backend import Backend
     from shipgraph.embedded.fault import OnRequest
+    from shipgraph.embedded.ghcr.state import Ghcr
 
 _GRACE: Final = 5  # seconds for requests that are being answered when the server is told to stop
 _IDLE: Final = 75  # seconds that an idle connection is kept open
@@ -28,9 +29,14 @@ _IDLE: Final = 75  # seconds that an idle connection is kept open
 
 @asynccontextmanager
 async def serve(
-    backend: Backend, *, host: str = "127.0.0.1", port: int = 0, on_request: OnRequest | None = None
+    backend: Backend,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    on_request: OnRequest | None = None,
+    ghcr: Ghcr | None = None,
 ) -> AsyncIterator[str]:
-    """Serve while the block runs; gives ``HOST:PORT``. Port 0 is any free one.
+    """Serve while the block runs; gives ``HOST:PORT``. Port 0 is any free one. ``ghcr``: with GHCR's habits.
 
     The server has a thread and an event loop of its own, so it answers whatever the caller's loop is doing. It touches
     no signal handler and writes nothing to stdout.
@@ -38,15 +44,15 @@ async def serve(
     Raises:
         ConfigurationError: it can't listen there.
     """
-    listener, address = _listen(host, port)
+    listeners, address = _listen_all(host, port, ghcr)
     ended: list[BaseException] = []
     try:
-        server = await anyio.to_thread.run_sync(_server, backend, on_request)
+        server = await anyio.to_thread.run_sync(_server, backend, on_request, ghcr, listeners)
     except BaseException:
-        listener.close()
+        _close(listeners, ghcr)
         raise
     thread = threading.Thread(
-        target=_run_in_thread, args=(server, listener, ended), name=f"registry {address}", daemon=True
+        target=_run_in_thread, args=(server, listeners, ended), name=f"registry {address}", daemon=True
     )
     thread.start()
     try:
@@ -59,7 +65,7 @@ async def serve(
         server.should_exit = True
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(thread.join)
-        listener.close()
+        _close(listeners, ghcr)
 
 
 def run(
@@ -69,6 +75,7 @@ def run(
     port: int = 0,
     on_ready: Callable[[str], None] = lambda _: None,
     on_request: OnRequest | None = None,
+    ghcr: Ghcr | None = None,
 ) -> None:
     """Serve in this thread until SIGINT or SIGTERM, which take effect once open requests have been answered.
 
@@ -79,12 +86,33 @@ def run(
         ConfigurationError: it can't listen there.
         KeyboardInterrupt: it was SIGINT.
     """
-    listener, address = _listen(host, port)
-    with listener:
-        server = _server(backend, on_request)
+    listeners, address = _listen_all(host, port, ghcr)
+    try:
+        server = _server(backend, on_request, ghcr, listeners)
         on_ready(address)  # the kernel has been accepting since _listen
         with _stopped_quietly():
-            _loop(server, listener)
+            _loop(server, listeners)
+    finally:
+        _close(listeners, ghcr)
+
+
+def _listen_all(host: str, port: int, ghcr: Ghcr | None) -> tuple[list[socket.socket], str]:
+    """The registry's socket, and in GHCR's mode one more, from which blobs are read."""
+    listener, address = _listen(host, port)
+    if ghcr is None:
+        return [listener], address
+    try:
+        return [listener, _listen(host, 0)[0]], address
+    except BaseException:
+        listener.close()
+        raise
+
+
+def _close(listeners: list[socket.socket], ghcr: Ghcr | None) -> None:
+    for listener in listeners:
+        listener.close()
+    if ghcr is not None:
+        ghcr.ledger.close()
 
 
 @contextmanager
@@ -118,7 +146,9 @@ def _listen(host: str, port: int) -> tuple[socket.socket, str]:
     return listener, f"{name}:{listener.getsockname()[1]}"
 
 
-def _server(backend: Backend, on_request: OnRequest | None) -> uvicorn.Server:
+def _server(
+    backend: Backend, on_request: OnRequest | None, ghcr: Ghcr | None, listeners: list[socket.socket]
+) -> uvicorn.Server:
     import uvicorn
 
     from shipgraph.embedded.app import create_app
@@ -126,7 +156,7 @@ def _server(backend: Backend, on_request: OnRequest | None) -> uvicorn.Server:
 
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(backend, on_request=on_request),
+            create_app(backend, on_request=on_request, ghcr=ghcr, storage=listeners[-1].getsockname()[1]),
             http=Connection,
             ws="none",
             lifespan="off",
@@ -141,15 +171,15 @@ def _server(backend: Backend, on_request: OnRequest | None) -> uvicorn.Server:
     )
 
 
-def _loop(server: uvicorn.Server, listener: socket.socket) -> None:
+def _loop(server: uvicorn.Server, listeners: list[socket.socket]) -> None:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[listener]))
+        runner.run(server.serve(sockets=listeners))
 
 
-def _run_in_thread(server: uvicorn.Server, listener: socket.socket, ended: list[BaseException]) -> None:
+def _run_in_thread(server: uvicorn.Server, listeners: list[socket.socket], ended: list[BaseException]) -> None:
     try:
-        _loop(server, listener)
+        _loop(server, listeners)
     except BaseException as error:
         ended.append(error)
