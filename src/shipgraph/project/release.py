@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from shipgraph.errors import ConfigurationError, DirtyWorkTree, UnpinnedBase
+from shipgraph.errors import ConfigurationError, DirtyWorkTree, InvalidReference, UnpinnedBase
 from shipgraph.oci.reference import check_host, check_repository
 from shipgraph.project.channels import decide
 from shipgraph.project.trigger import TriggerKind
@@ -176,6 +176,12 @@ def parse_registry(text: str) -> tuple[str, str | None]:
     Raises:
         InvalidReference: it has a scheme, or either part is malformed.
     """
+    if "://" in text:
+        raise InvalidReference(
+            f"{text[:200]!r} is a URL",
+            allowed="HOST or HOST/NAMESPACE, without a scheme",
+            hint="leave out what is before //",
+        )
     host, slash, namespace = text.partition("/")
     return check_host(host), check_repository(namespace.lower()) if slash and namespace else None
 

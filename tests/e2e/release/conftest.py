@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -291,8 +292,19 @@ def rehearsed(rehearsed_once: tuple[Path, Done], tmp_path: Path) -> Demo:
 @pytest.fixture(scope="session", params=[docker_registry, distribution_v3], ids=lambda start: start.__name__)
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``127.0.0.1:PORT`` of a real registry; each test runs against both."""
-    with request.param(tmp_path_factory.mktemp(request.param.__name__)) as address:
+    folder = tmp_path_factory.mktemp(request.param.__name__)
+    with request.param(folder) as address:
+        LOGS[address] = folder / "registry.log"
         yield address
+
+
+LOGS: dict[str, Path] = {}
+"""The log of each real registry, by its address."""
+
+
+def requests_of(address: str) -> list[str]:
+    """What a real registry was asked for so far, as ``METHOD PATH``."""
+    return re.findall(r'"((?:GET|HEAD|PUT|POST|PATCH|DELETE) \S+) HTTP/', LOGS[address].read_text())
 
 
 @pytest.fixture(autouse=True)

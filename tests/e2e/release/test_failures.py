@@ -92,7 +92,7 @@ def test_arguments_that_can_not_be(rehearsed: Demo) -> None:
     channel = rehearsed.run("rehearse", "--channel", "devel", code=2)
     assert "there is no channel 'devel'; allowed: dev, nightly, prod" in channel.err
     url = rehearsed.run("release", "--registry", "https://127.0.0.1:5000/acme", code=2)
-    assert "without a scheme" in url.err
+    assert "'https://127.0.0.1:5000/acme' is a URL; allowed: HOST or HOST/NAMESPACE, without a scheme" in url.err
     upper = rehearsed.run("plan", "--registry", "127.0.0.1:5000/a/-/b", code=2)
     assert "is not a repository name" in upper.err
     version = rehearsed.run("rehearse", "--channel", "prod", code=2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from tests.e2e.release.conftest import IMAGES, Demo, copy_project, digests, outcomes
+from tests.e2e.release.conftest import IMAGES, Demo, copy_project, digests, outcomes, requests_of
 from tests.real.clients import crane, oras, regctl, skopeo
 
 if TYPE_CHECKING:
@@ -117,11 +117,16 @@ def test_payload(published: tuple[Demo, str, dict[str, Any]], tmp_path: Path) ->
     assert [row["name"] for row in rows if row["state"] == "BROKEN"] == ["payload file"]
 
 
-def test_second_release_asks_for_no_upload(published: tuple[Demo, str, dict[str, Any]]) -> None:
+def test_second_release_sends_nothing(published: tuple[Demo, str, dict[str, Any]], registry: str) -> None:
     demo, place, document = published
+    before = requests_of(registry)
+    assert [request for request in before if request.startswith("PUT ")]
     again = demo.json("release", "--registry", place, "--channel", "dev")
     assert again["unchanged"] is True
     assert again["metadata"] == document["metadata"]
+    asked = requests_of(registry)[len(before) :]
+    assert asked
+    assert {request.partition(" ")[0] for request in asked} == {"GET", "HEAD"}
 
 
 def test_occupied_immutable_tag_is_a_conflict_with_both_digests(
