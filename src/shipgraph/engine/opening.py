@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from shipgraph.project.spec import Project
     from shipgraph.remote.store import RemoteStore
 
+READS = 64
+"""Reads at the same time: a large graph's tags are looked at twice while the journal is open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -115,10 +118,11 @@ async def open_target(
     from shipgraph.remote.store import RemoteStore
 
     wanted = project.transaction
+    jobs = wanted.concurrency or (4 if host == "ghcr.io" else 8)
     async with AsyncExitStack() as stack:
         if root is not None:
             host = await stack.enter_async_context(_served(root, missing))
-        store = await stack.enter_async_context(RemoteStore(host, lag=wanted.lag))
+        store = await stack.enter_async_context(RemoteStore(host, lag=wanted.lag, concurrency=READS, writes=jobs))
         timing = default_timing(host, conditional=await store.conditional())
         overrides = {
             name: value for name in ("lag", "gap", "settle", "margin") if (value := getattr(wanted, name)) is not None
@@ -127,7 +131,7 @@ async def open_target(
             timing = Timing(**{**_fields(timing), **overrides})
         except ValueError as error:
             raise ConfigurationError(str(error), key="transaction.settle") from error
-        yield store, timing, wanted.concurrency or (4 if host == "ghcr.io" else 8)
+        yield store, timing, jobs
 
 
 @asynccontextmanager

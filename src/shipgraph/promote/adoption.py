@@ -9,7 +9,7 @@ import msgspec
 from shipgraph.channel.journal import State, entry_tag
 from shipgraph.errors import ForeignJournal, TransactionRefused
 from shipgraph.promote.actions import AskAlive, JournalSeen, Push, Say
-from shipgraph.promote.moving import commit, go_back, left_over_text, move_images
+from shipgraph.promote.moving import commit, go_back, left_over_text, move_first
 from shipgraph.promote.steps import (
     Refusal,
     Session,
@@ -156,7 +156,7 @@ def _end(session: Session, found: JournalSeen, *, abort: bool) -> Steps[State]:
     if abort:
         yield Say("the channel's metadata had been committed, so there is only the way forward", warning=True)
     try:
-        yield from move_images(session, seen)
+        yield from move_first(session, seen)
         yield from commit(session, seen)
     except Refusal:
         if session.terms.parts.forward:

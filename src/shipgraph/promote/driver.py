@@ -84,9 +84,9 @@ async def nobody_knows(owner: Owner) -> bool:  # noqa: ARG001 (a Liveness)
 class Driver:
     """Runs one transaction's rules against a store.
 
-    ``repository`` is the metadata repository. ``jobs`` bounds concurrent requests. ``monotonic`` and ``sleep`` are the
-    local clock, replaced by a virtual one in simulations. ``stop`` is asked before the first tag moves. ``pace`` is how
-    many tags may be written in a second, None for as many as ``jobs`` allows.
+    ``repository`` is the metadata repository. ``jobs`` bounds concurrent writes of tags, ``reads`` concurrent reads.
+    ``monotonic`` and ``sleep`` are the local clock, replaced by a virtual one in simulations. ``stop`` is asked before
+    the first tag moves. ``pace`` is how many tags may be written in a second, None for as many as ``jobs`` allows.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class Driver:
         compare: Callable[[Mark], Awaitable[Standing]] | None = None,
         emit: Emit,
         jobs: int = 8,
+        reads: int = 64,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         stop: Callable[[], bool] = lambda: False,
@@ -111,7 +112,7 @@ class Driver:
         self._interval, self._next_write = 0.0 if pace is None else 1.0 / pace, 0.0
         self._make_metadata, self._compare = make_metadata, compare
         self._emit, self._monotonic, self._sleep, self._stop = emit, monotonic, sleep, stop
-        self._limiter = anyio.CapacityLimiter(jobs)
+        self._writes, self._reads = anyio.CapacityLimiter(jobs), anyio.CapacityLimiter(reads)
         self._manifests: dict[tuple[str, Digest], ImageManifest | ImageIndex] = {}
 
     async def run(self, rules: Steps[T]) -> T:
@@ -164,7 +165,8 @@ class Driver:
             case act.Push(documents):
                 return await self._readable(partial(self._push, documents))
             case act.PutTags(puts, deadline):
-                return tuple(await self._all([partial(self._put, put, deadline) for put in puts]))
+                puttings = [partial(self._put, put, deadline) for put in puts]
+                return tuple(await gather(puttings, limiter=self._writes))
             case act.Untag(tags):
                 return await self._untag(tags)
             case act.Sleep(seconds, why):
@@ -280,4 +282,4 @@ class Driver:
         return act.Landed() if there == put.digest else act.Declined(error)
 
     async def _all(self, calls: Sequence[Callable[[], Awaitable[R]]]) -> list[R]:
-        return await gather(calls, limiter=self._limiter)
+        return await gather(calls, limiter=self._reads)

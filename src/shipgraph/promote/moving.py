@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from shipgraph.channel.journal import Move
 
 
-def move_images(session: Session, seen: dict[Move, str | None]) -> Steps[None]:
-    """Step 5: PUT tags as many at a time as the registry bears, then read each back.
+def move_first(session: Session, seen: dict[Move, str | None]) -> Steps[None]:
+    """Step 5: PUT the tags of images, payload and release as many at a time as the registry bears, then read each back.
 
     ``seen`` is where every tag was after the claim.
 
     Raises:
         Refusal, TransactionUnfinished
     """
-    puts = tuple(_put(session, move, seen) for move in session.image_moves if seen[move] != move.after)
+    puts = tuple(_put(session, move, seen) for move in session.first_moves if seen[move] != move.after)
     yield from put_all(session, puts, turns=not session.terms.parts.forward)
-    yield from read_back(session, session.image_moves)
+    yield from read_back(session, session.first_moves)
 
 
 def commit(session: Session, seen: dict[Move, str | None]) -> Steps[None]:

@@ -5,8 +5,9 @@ States of the journal, in the order in which they are written::
     absent/settled/aborted ──claim──► open ──all moves, commit, close──► settled
                                         └────a definite refusal, all moves back, close────► aborted
 
-Write order: everything immutable; the claim; ``<channel>-<serial>`` and ``journal-<n>``; image and payload tags; the
-metadata's tags (the commit point is ``<channel>``, or ``<version>`` for a lower version); the journal as settled.
+Write order: everything immutable; the claim; ``<channel>-<serial>`` and ``journal-<n>``; the tags of images and
+payload, and the metadata's ``<version>``; the metadata's ``<channel>``, which is the commit point (for a lower version
+that is ``<version>``), then ``channels``; the journal as settled.
 Whatever request the owner dies at, the next command finds the journal open, waits until the owner is dead (lease +
 margin by the registry's clock), claims it, and goes forward if any move is visible, else aborts (``adoption``).
 
@@ -38,7 +39,7 @@ from shipgraph.errors import (
 from shipgraph.oci.digest import Digest
 from shipgraph.promote.actions import JournalSeen, MakeMetadata, Say, StopAsked, Untag
 from shipgraph.promote.adoption import POLL, adopt, check_project, may_live_for
-from shipgraph.promote.moving import commit, go_back, left_over_text, move_images
+from shipgraph.promote.moving import commit, go_back, left_over_text, move_first
 from shipgraph.promote.steps import (
     Refusal,
     Session,
@@ -243,7 +244,7 @@ def _carry_out(session: Session, draft: Draft, seen: JournalSeen) -> Steps[Settl
         yield from put_all(session, record_puts(session, seen, metadata=True))
         if draft.untag:
             yield Untag(draft.untag)
-        yield from move_images(session, states)  # 5
+        yield from move_first(session, states)  # 5
         yield from commit(session, states)  # 6
     except Refusal as refusal:
         if session.commit_sent and _commit_is_final(session):

@@ -91,21 +91,22 @@ class Session:
         return self.began + self.entry.lease_s - self.terms.timing.margin
 
     @property
-    def image_moves(self) -> tuple[Move, ...]:
-        """The moves before the commit point, those that change nothing left out."""
-        own = self.terms.repository
-        return tuple(m for m in self.entry.moves if m.repository != own and m.before != m.after)
+    def first_moves(self) -> tuple[Move, ...]:
+        """The moves before the commit point, in any order; those that change nothing are left out."""
+        last = self.commit_moves
+        return tuple(m for m in self.entry.moves if m.before != m.after and m not in last)
 
     @property
     def commit_moves(self) -> tuple[Move, ...]:
-        """The metadata's tags, in the order in which they are PUT."""
-        return tuple(m for m in self.entry.moves if m.repository == self.terms.repository and m.before != m.after)
+        """The commit point and the metadata's tags after it, in the order in which they are PUT."""
+        own = tuple(m for m in self.entry.moves if m.repository == self.terms.repository and m.before != m.after)
+        channel = next((n for n, move in enumerate(own) if move.tag == self.entry.channel), 0)
+        return own[channel:]
 
     @property
     def commit_point(self) -> Move | None:
         """The move after which there is no way back: the channel's, or the version's where the channel stays."""
-        moves = self.commit_moves
-        return next((m for m in moves if m.tag == self.entry.channel), moves[0] if moves else None)
+        return next(iter(self.commit_moves), None)
 
 
 def prepare(terms: Terms, entry: JournalEntry, began: float) -> Session:

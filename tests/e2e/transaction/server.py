@@ -8,7 +8,7 @@
 - ``clock``: seconds added to the ``Date`` header; ``delay``: seconds added to each request
 - ``lag``: seconds for which a tag may still be read as before; there is no If-Match then
 
-``GET /control`` tells the requests since the last ``hold``, the one that is held, and the most at the same time.
+``GET /control`` tells the requests since the last ``hold``, their spans, the one that is held, and the most at once.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Hand:
         self.before: dict[tuple[str, str], tuple[str | None, float]] = {}
         self.random = random.Random(1)
         self.open = self.most = 0
+        self.spans: list[tuple[float, float, str]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -55,6 +56,7 @@ class Hand:
         held = self.hold == len(self.requests)
         self.open += 1
         self.most = max(self.most, self.open)
+        began = time.monotonic()
         try:
             await asyncio.sleep(self.delay)
             if held and self.when == "before":
@@ -64,6 +66,7 @@ class Hand:
             await self.carry_out(scope, receive, send, held=held)
         finally:
             self.open -= 1
+            self.spans.append((began, time.monotonic(), f"{scope['method']} {scope['path']}"))
 
     async def keep(self) -> None:
         self.held = self.requests[self.hold - 1]
@@ -118,7 +121,7 @@ class Hand:
             more = message.get("more_body", False)
         if scope["method"] == "POST":
             await self.obey(json.loads(body))
-        state = {"requests": self.requests, "held": self.held, "most": self.most}
+        state = {"requests": self.requests, "held": self.held, "most": self.most, "spans": self.spans}
         text = json.dumps(state).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
         await send({"type": "http.response.body", "body": text})
@@ -129,7 +132,7 @@ class Hand:
             self.app = create_app(self.store)
             self.before = {}
         if "hold" in wish:
-            self.hold, self.held, self.requests, self.most = wish["hold"], "", [], 0
+            self.hold, self.held, self.requests, self.most, self.spans = wish["hold"], "", [], 0, []
             self.go.set()
         for name in ("when", "clock", "lag", "delay"):
             if name in wish:

@@ -72,6 +72,9 @@ def test_a_hold_refuses_releases(demo: Demo) -> None:
     demo.run("payload")
     assert "customers see errors" in demo.run("finalize", code=CONFLICT).err
     assert channel(demo)["hold"] == "customers see errors"
+    demo.run("release", "--unhold", "dev")
+    assert channel(demo)["hold"] is None
+    demo.run("finalize")
 
 
 def test_an_older_release_that_ends_late_is_refused_and_the_same_one_changes_nothing(demo: Demo) -> None:

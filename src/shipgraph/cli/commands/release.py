@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 @click.command("release")
+@click.option("--unhold", metavar="CHANNEL", help="Only end the hold of a channel, so that it takes releases again.")
 @options.transaction
 @options.trigger
 @options.target
 @options.common
 def command(
     folder: Path, as_json: bool, debug: bool, registry: str | None, wait: bool, diverged: bool,
-    move_release_tag: bool, **more: Any,
+    move_release_tag: bool, unhold: str | None, **more: Any,
 ) -> None:  # fmt: skip
     """Build, push, and publish all of it: every moving tag changes together, or none."""
     output = Output(as_json=as_json, debug=debug)
@@ -60,4 +61,13 @@ def command(
         text = release_text(wanted, published.found, published.outcome, published.evidence, published.images)
         output.result(published_json(published), text)
 
-    run(output, release)
+    async def end_hold(interrupt: Interrupt) -> None:
+        from shipgraph.cli.recovery import open_recovery, outcome_json
+
+        assert unhold is not None  # noqa: S101 (nothing else calls this)
+        with output.progress() as emit:
+            async with open_recovery(folder, registry, more["root"], interrupt, emit, wait=wait) as recovery:
+                outcome = await recovery.unhold(unhold)
+        output.result(outcome_json(unhold, outcome), f"channel {unhold} takes releases")
+
+    run(output, release if unhold is None else end_hold)
