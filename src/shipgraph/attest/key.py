@@ -44,6 +44,10 @@ class KeySigner:
         """See ``Signer``."""
         return f"key {self.public.name}"
 
+    def named(self, name: str) -> KeySigner:
+        """The same key under another name."""
+        return KeySigner(self._key, name)
+
     @property
     def public_text(self) -> str:
         """The public key as ``shipgraph.toml`` has it: base64 of its DER form, in one line."""

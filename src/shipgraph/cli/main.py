@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "build": ("build", "Build images and push them under their immutable tag. No moving tag changes."),
     "assemble": ("assemble", "Make images of what was built for each platform, under their immutable tag."),
     "payload": ("payload", "Pack the payload and push it under its immutable tags."),
+    "attest": ("attest", "Sign the provenance of images and payload, where it is missing, and attach it to them."),
     "finalize": ("finalize", "Move all tags to a release that is in the registry."),
     "promote": ("promote", "Move an existing release to another channel or version. Builds nothing."),
     "rollback": ("rollback", "Move a channel back to the release before its current one."),

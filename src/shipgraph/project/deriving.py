@@ -24,7 +24,6 @@ from shipgraph.project.channels import (
     find_channel_problems,
     parse_rule,
 )
-from shipgraph.project.config import IdentityTable
 from shipgraph.project.durations import parse_duration
 from shipgraph.project.graph import Graph, ImageSpec, ImageTest
 from shipgraph.project.reading import Problem
@@ -243,11 +242,8 @@ class _Deriver:
             except ConfigurationError as error:
                 self.note((*at, "public"), str(error).removesuffix(f"; allowed: {error.allowed}"), error.allowed)
         source = self.file.project.source
-        entries = table.identities
-        if entries is None:
-            entries = (IdentityTable(),) if source else ()
         identities: list[Identity] = []
-        for index, identity in enumerate(entries):
+        for index, identity in enumerate(table.identities or ()):
             at = ("signing", "identities", index)
             repository = identity.repository or source
             if repository is None:
@@ -267,7 +263,8 @@ class _Deriver:
         trust_config = None
         if table.trust_config is not None:
             trust_config = self.inside(("signing", "trust-config"), table.trust_config, wants_folder=False)
-        return SigningSpec(table.by, tuple(keys.values()), tuple(identities), trust_config)
+        trusted = None if table.identities is None else tuple(identities)
+        return SigningSpec(table.by, tuple(keys.values()), trusted, trust_config)
 
     def dates(self, at: KeyPath, since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
         if since is not None and until is not None and until <= since:

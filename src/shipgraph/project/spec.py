@@ -85,14 +85,15 @@ class TransactionSpec:
 
 @dataclass(frozen=True, slots=True)
 class SigningSpec:
-    """What a release is signed with, and whose signatures count; nobody's where both are empty.
+    """What a release is signed with, and whose signatures count.
 
-    ``trust_config`` is a file's path, for Sigstore authorities other than the public ones.
+    ``identities`` is None for the workflows of the source repository, on protected refs; ``trust_config`` is a file's
+    path, for Sigstore authorities other than the public ones.
     """
 
     by: Literal["auto", "key", "keyless"] = "auto"
     keys: tuple[TrustedKey, ...] = ()
-    identities: tuple[Identity, ...] = ()
+    identities: tuple[Identity, ...] | None = None
     trust_config: str | None = None
 
 

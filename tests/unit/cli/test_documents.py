@@ -73,6 +73,7 @@ CALLS = {
     "build --platform": ["build", "--root", "ROOT", "--platform", "linux/amd64"],
     "assemble": ["assemble", "--root", "ROOT"],
     "payload": ["payload", "--root", "ROOT"],
+    "attest": ["attest", "--root", "ROOT"],
     "finalize": ["finalize", "--root", "ROOT"],
     "promote": ["promote", "--root", "ROOT", "--version", "v1.0.0"],
     "status": ["status", "--root", "ROOT"],

@@ -59,6 +59,7 @@ signer = {{ refs = ["refs/tags/v*", "default-branch"], keys = ["release"] }}
     (key,) = project.signing.keys
     assert key.der == signer.public.der
     assert (key.since, key.until) == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    assert project.signing.identities is not None
     (identity,) = project.signing.identities
     assert (identity.repository, identity.workflow) == (
         "https://github.com/acme/demo",
@@ -72,7 +73,7 @@ signer = {{ refs = ["refs/tags/v*", "default-branch"], keys = ["release"] }}
 def test_the_defaults_trust_the_sources_workflows_and_no_key(tmp_path: Path) -> None:
     project = load(tmp_path)
     assert project.signing.keys == ()
-    assert [identity.repository for identity in project.signing.identities] == ["https://github.com/acme/demo"]
+    assert project.signing.identities is None
     assert project.channels["prod"].signer.refs == ("refs/heads/main", "refs/tags/v*")
 
 
