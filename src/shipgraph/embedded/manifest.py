@@ -67,7 +67,7 @@ class Manifests:
                 raise Refusal(400, ErrorCode.MANIFEST_INVALID, str(error)) from error
         media_type = request.headers.get("Content-Type", "").partition(";")[0].strip() or None
         manifest = parse_manifest(
-            await _small_body(request), media_type=media_type, digest=digest, where=f"manifest {name}:{reference}"
+            await small_body(request), media_type=media_type, digest=digest, where=f"manifest {name}:{reference}"
         )
         tags: list[str] = []
         if digest is None:
@@ -141,7 +141,7 @@ def _unknown(name: str, reference: str) -> NotFound:
     return NotFound(f"manifest {name}:{reference[:200]} is not there", codes=(ErrorCode.MANIFEST_UNKNOWN,))
 
 
-async def _small_body(request: Request) -> bytes:
+async def small_body(request: Request) -> bytes:
     """The body, if it is as small as a manifest must be.
 
     Raises:
