@@ -1,0 +1,123 @@
+"""What a gate says about one image, payload or other artifact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from shipgraph.oci.digest import Digest
+    from shipgraph.oci.platform import Platform
+    from shipgraph.scan.exceptions import Judged
+    from shipgraph.scan.scanner import Report
+
+PREDICATE_TYPE: Final = "https://shipgraph.dev/gate/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestVerdict:
+    """One manifest: ``platform`` is None where the index names none; ``layers`` what was scanned of it, by digest.
+
+    Each of ``judged`` belongs to the report of the same index in ``places``.
+    """
+
+    digest: Digest
+    platform: Platform | None
+    reports: tuple[Report, ...]
+    judged: tuple[tuple[str, Judged], ...]
+    problem: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether anything of it refuses the release."""
+        return bool(self.problem) or any(judged.fails for _, judged in self.judged) or self.more > 0
+
+    @property
+    def more(self) -> int:
+        """Findings beyond the limit of what is kept; nobody has looked at them, so they fail."""
+        return sum(report.more for report in self.reports)
+
+    def predicate(self, *, scanner: str) -> dict[str, Any]:
+        """What a statement about this manifest says: the same for the same bytes, rules and exceptions."""
+        return {
+            "result": "refused" if self.refused else "passed",
+            "scanner": scanner,
+            "rules": min((report.rules for report in self.reports), default=0),
+            "scanned": [report.digest for report in self.reports],
+            "findings": [
+                {"digest": digest, **finding_json(judged)} for digest, judged in self.judged
+            ],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One image with all its platforms. ``digest`` is what was asked about; ``fresh`` counts what was scanned now."""
+
+    name: str
+    repository: str
+    digest: Digest
+    scanner: str
+    manifests: tuple[ManifestVerdict, ...]
+    problem: str = ""
+    fresh: int = field(default=0, compare=False)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it refuses the release: a finding, a problem, or nothing that was looked at."""
+        return bool(self.problem) or not self.manifests or any(manifest.refused for manifest in self.manifests)
+
+    @property
+    def judged(self) -> dict[tuple[str, Judged], list[str]]:
+        """Each finding once, by its layer, with the platforms that have it."""
+        out: dict[tuple[str, Judged], list[str]] = {}
+        for manifest in self.manifests:
+            for place in manifest.judged:
+                out.setdefault(place, []).append(str(manifest.platform or ""))
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """As a document."""
+        return {
+            "name": self.name,
+            "repository": self.repository,
+            "digest": str(self.digest),
+            "refused": self.refused,
+            "problem": self.problem or None,
+            "scanner": self.scanner,
+            "fresh": self.fresh,
+            "manifests": [
+                {
+                    "digest": str(manifest.digest),
+                    "platform": None if manifest.platform is None else str(manifest.platform),
+                    "refused": manifest.refused,
+                    "problem": manifest.problem or None,
+                    "scanned": [report.digest for report in manifest.reports],
+                    "files": sum(report.files for report in manifest.reports),
+                    "bytes": sum(report.bytes for report in manifest.reports),
+                    "more": manifest.more,
+                    "findings": [{"digest": digest, **finding_json(judged)} for digest, judged in manifest.judged],
+                }
+                for manifest in self.manifests
+            ],
+        }
+
+
+def finding_json(judged: Judged) -> dict[str, Any]:
+    """A finding as a document; nowhere in it is a secret."""
+    finding, accepted = judged.finding, judged.accepted
+    return {
+        "severity": str(finding.severity),
+        "fails": judged.fails,
+        "rule": finding.rule,
+        "title": finding.title,
+        "path": finding.path,
+        "line": finding.line or None,
+        "confidence": finding.confidence or None,
+        "base64": finding.encoded,
+        "masked": finding.masked or None,
+        "fingerprint": finding.fingerprint,
+        "exception": None
+        if accepted is None
+        else {"reason": accepted.reason, "expires": accepted.expires.isoformat(), "expired": judged.expired},
+    }
