@@ -133,21 +133,22 @@ def clock() -> Ticking:
     return Ticking()
 
 
+@asynccontextmanager
+async def start(root: Path, clock: Ticking, **habits: Any) -> AsyncIterator[Rehearsal]:
+    """A server over a folder."""
+    async with AsyncExitStack() as stack:
+        disk = DiskStore(root, durable=False)
+        ghcr = Ghcr(root / ".shipgraph", ACCOUNTS, habits=Habits(**{"clock": clock, "write_rate": 0, **habits}))
+        address = await stack.enter_async_context(serve(disk, ghcr=ghcr))
+        server = Rehearsal(address, disk, ghcr, clock, stack)
+        stack.callback(server.pool.clear)
+        yield server
+
+
 @pytest.fixture
 def rehearse(tmp_path: Path, clock: Ticking) -> Callable[..., AbstractAsyncContextManager[Rehearsal]]:
     """Makes servers over one root: ``async with rehearse(lag=5.0) as server``."""
-
-    @asynccontextmanager
-    async def make(**habits: Any) -> AsyncIterator[Rehearsal]:
-        async with AsyncExitStack() as stack:
-            disk = DiskStore(tmp_path, durable=False)
-            ghcr = Ghcr(tmp_path / ".shipgraph", ACCOUNTS, habits=Habits(**{"clock": clock, "write_rate": 0, **habits}))
-            address = await stack.enter_async_context(serve(disk, ghcr=ghcr))
-            server = Rehearsal(address, disk, ghcr, clock, stack)
-            stack.callback(server.pool.clear)
-            yield server
-
-    return make
+    return lambda **habits: start(tmp_path, clock, **habits)
 
 
 @pytest.fixture
