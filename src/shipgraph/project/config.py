@@ -2,7 +2,7 @@
 
 These are the words of the file, before anything is derived or compared; ``spec`` holds the checked values that the rest
 of the program speaks. A key belongs here only if some code honours it. Tables to come have their place beside these:
-``[retention]``, ``[gate]``.
+``[retention]``.
 """
 
 from __future__ import annotations
@@ -501,6 +501,47 @@ class EvidenceTable(_Table, frozen=True, kw_only=True):
     ] = ("gate", "test", "provenance")
 
 
+class ExceptionTable(_Table, frozen=True, kw_only=True):
+    """A finding of the secret gate that somebody has looked at and accepted. Rule, path and fingerprint must match."""
+
+    rule: Annotated[str, _text("The rule's id, as the gate prints it.", longest=200, example="betterleaks.private-key")]
+    path: Annotated[
+        str,
+        _text(
+            "The file's path as the gate prints it; `*` and `?` stand for any characters.",
+            longest=1024,
+            example="usr/share/doc/*/examples/server.key",
+        ),
+    ]
+    fingerprint: Annotated[
+        str,
+        _text(
+            "The secret's fingerprint, as the gate prints it.",
+            pattern="^[0-9a-f]{12}$",
+            allowed="twelve hexadecimal digits",
+            example="a8f923f1941c",
+        ),
+    ]
+    reason: Annotated[str, _text("Why it is harmless; it is part of the signed verdict.", longest=500)]
+    expires: Annotated[
+        date,
+        Meta(description="The last day on which the exception holds; after it the finding refuses the release again."),
+    ]
+
+
+class GateTable(_Table, frozen=True, kw_only=True):
+    """The secret gate: every image and the payload are scanned before anything is public."""
+
+    scanner: Annotated[
+        Literal["kingfisher", "trivy"],
+        Meta(
+            description="The scanner: `kingfisher` runs in this process; `trivy` is a command on PATH, scans images"
+            " only, and needs a registry that it can reach."
+        ),
+    ] = "kingfisher"
+    exceptions: Annotated[tuple[ExceptionTable, ...], Meta(description="Findings that were accepted.")] = ()
+
+
 class BuildTable(_Table, frozen=True, kw_only=True):
     """How images are built."""
 
@@ -565,6 +606,7 @@ class ProjectFile(_Table, frozen=True, kw_only=True):
         | None
     ) = None
     evidence: EvidenceTable = EvidenceTable()
+    gate: GateTable = GateTable()
     signing: SigningTable = SigningTable()
     build: BuildTable = BuildTable()
     transaction: TransactionTable = TransactionTable()

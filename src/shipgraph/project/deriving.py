@@ -29,7 +29,9 @@ from shipgraph.project.graph import Graph, ImageSpec, ImageTest
 from shipgraph.project.reading import Problem
 from shipgraph.project.spec import (
     BuildSpec,
+    ExceptionSpec,
     FileRule,
+    GateSpec,
     MetadataSpec,
     PayloadSpec,
     Project,
@@ -104,6 +106,13 @@ class _Deriver:
             payload=payload,
             signing=signing,
             evidence=tuple(self.file.evidence.require),
+            gate=GateSpec(
+                self.file.gate.scanner,
+                tuple(
+                    ExceptionSpec(one.rule, one.path, one.fingerprint, one.reason, one.expires)
+                    for one in self.file.gate.exceptions
+                ),
+            ),
             build=BuildSpec(build.builder, build.jobs, build.cache),
             transaction=TransactionSpec(
                 transaction.lag, transaction.gap, transaction.settle, transaction.margin, transaction.concurrency

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
     from pathlib import Path
 
     from shipgraph.evidence.trust import Identity, TrustedKey
@@ -73,6 +74,25 @@ class BuildSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ExceptionSpec:
+    """A finding of the gate that was accepted: which (all three must match), why, and until when."""
+
+    rule: str
+    path: str
+    fingerprint: str
+    reason: str
+    expires: date
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """The secret gate: the scanner's name, and what was accepted."""
+
+    scanner: Literal["kingfisher", "trivy"] = "kingfisher"
+    exceptions: tuple[ExceptionSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionSpec:
     """Overrides of what the transaction assumes of the registry, in seconds; None leaves the registry's default."""
 
@@ -111,6 +131,7 @@ class Project:
     payload: PayloadSpec | None = None
     evidence: tuple[str, ...] = ("gate", "test", "provenance")
     signing: SigningSpec = SigningSpec()
+    gate: GateSpec = GateSpec()
     build: BuildSpec = BuildSpec()
     transaction: TransactionSpec = TransactionSpec()
     description: str | None = None

@@ -152,19 +152,32 @@ async def _gate(
         )
     except (ContentError, NotFound, Refused) as error:
         emit(Failed(task, title, str(error)))
-        return Verdict(subject.name, subject.repository, subject.digest, scanner.name, (), str(error))
+        return _verdict(subject, scanner, (), problem=str(error))
     except RegistryError as error:
         emit(Failed(task, title, str(error)))
         return error
     fresh = sum(count for _, count in results)
-    verdict = Verdict(
-        subject.name, subject.repository, subject.digest, scanner.name, tuple(m for m, _ in results), fresh=fresh
-    )
+    verdict = _verdict(subject, scanner, tuple(m for m, _ in results), fresh=fresh)
     if verdict.refused:
         emit(Failed(task, title, f"refused: {_reason(verdict)}"))
     else:
         emit(Finished(task, title, "clean" if fresh else "clean, nothing new to scan"))
     return verdict
+
+
+def _verdict(
+    subject: Subject, scanner: Scanner, manifests: tuple[ManifestVerdict, ...], *, problem: str = "", fresh: int = 0
+) -> Verdict:
+    return Verdict(
+        name=subject.name,
+        repository=subject.repository,
+        digest=subject.digest,
+        scanner=scanner.name,
+        rules=scanner.version,
+        manifests=manifests,
+        problem=problem,
+        fresh=fresh,
+    )
 
 
 async def _gate_manifest(

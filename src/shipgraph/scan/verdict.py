@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from shipgraph.evidence.predicates import gate_verdict
 
 if TYPE_CHECKING:
     from shipgraph.oci.digest import Digest
@@ -11,14 +14,12 @@ if TYPE_CHECKING:
     from shipgraph.scan.exceptions import Judged
     from shipgraph.scan.scanner import Report
 
-PREDICATE_TYPE: Final = "https://shipgraph.dev/gate/v1"
-
 
 @dataclass(frozen=True, slots=True)
 class ManifestVerdict:
-    """One manifest: ``platform`` is None where the index names none; ``layers`` what was scanned of it, by digest.
+    """One manifest: ``platform`` is None where the index names none; ``reports`` what was scanned of it.
 
-    Each of ``judged`` belongs to the report of the same index in ``places``.
+    ``judged`` are the findings, each with the digest of the layer (or manifest) that it is in.
     """
 
     digest: Digest
@@ -37,17 +38,34 @@ class ManifestVerdict:
         """Findings beyond the limit of what is kept; nobody has looked at them, so they fail."""
         return sum(report.more for report in self.reports)
 
-    def predicate(self, *, scanner: str) -> dict[str, Any]:
-        """What a statement about this manifest says: the same for the same bytes, rules and exceptions."""
-        return {
-            "result": "refused" if self.refused else "passed",
-            "scanner": scanner,
-            "rules": min((report.rules for report in self.reports), default=0),
-            "scanned": [report.digest for report in self.reports],
-            "findings": [
-                {"digest": digest, **finding_json(judged)} for digest, judged in self.judged
+    def counts(self) -> dict[str, int]:
+        """Findings that no exception covers, by severity in lower case."""
+        left = [judged for _, judged in self.judged if judged.accepted is None or judged.expired]
+        return dict(Counter(str(judged.finding.severity).lower() for judged in left))
+
+    def predicate(self, *, scanner: str, rules: str, finished_on: str) -> dict[str, Any]:
+        """What a statement about this manifest says (``urn:shipgraph:gate:v1``).
+
+        Args:
+            scanner: its name and version, with a space between them.
+            rules: the version of the rules.
+            finished_on: RFC 3339.
+        """
+        name, _, version = scanner.partition(" ")
+        accepted = {judged.accepted: None for _, judged in self.judged if judged.accepted is not None}
+        return gate_verdict(
+            scanner=name,
+            version=version,
+            rules=rules,
+            passed=not self.refused,
+            finished_on=finished_on,
+            blobs=len(self.reports),
+            size=sum(report.bytes for report in self.reports),
+            findings=self.counts(),
+            exceptions=[
+                {"rule": one.rule, "reason": one.reason, "expires": one.expires.isoformat()} for one in accepted
             ],
-        }  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,7 @@ class Verdict:
     repository: str
     digest: Digest
     scanner: str
+    rules: str
     manifests: tuple[ManifestVerdict, ...]
     problem: str = ""
     fresh: int = field(default=0, compare=False)
@@ -85,6 +104,7 @@ class Verdict:
             "refused": self.refused,
             "problem": self.problem or None,
             "scanner": self.scanner,
+            "rules": self.rules,
             "fresh": self.fresh,
             "manifests": [
                 {
