@@ -34,13 +34,17 @@ HEADER_CONDITIONAL: Final = "Shipgraph-Conditional-Put"
 
 
 def create_app(
-    backend: Backend, *, on_request: OnRequest | None = None, ghcr: Ghcr | None = None, storage: int = 0
+    backend: Backend,
+    *,
+    on_request: OnRequest | None = None,
+    ghcr: Ghcr | None = None,
+    storage: tuple[str, int] = ("", 0),
 ) -> ASGIApp:
     """The registry over a backend.
 
     Args:
         on_request: lets tests break requests; see ``fault``.
-        ghcr: GHCR's habits, and ``storage`` the second port that they need.
+        ghcr: GHCR's habits, and ``storage`` the second address that they need.
     """
     middleware = [] if on_request is None else [Middleware(FaultMiddleware, on_request=on_request)]
     if ghcr is None:

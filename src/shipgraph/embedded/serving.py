@@ -156,7 +156,7 @@ def _server(
 
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(backend, on_request=on_request, ghcr=ghcr, storage=listeners[-1].getsockname()[1]),
+            create_app(backend, on_request=on_request, ghcr=ghcr, storage=listeners[-1].getsockname()[:2]),
             http=Connection,
             ws="none",
             lifespan="off",

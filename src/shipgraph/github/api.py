@@ -252,8 +252,11 @@ class GitHubApi:
     def _note(self, headers: Headers) -> None:
         found = [_number(headers.get(f"X-RateLimit-{name}", "")) for name in ("Limit", "Remaining", "Reset")]
         limit, remaining, reset = found
-        if limit is not None and remaining is not None and reset is not None:
-            self.budget = Budget(limit, remaining, float(reset))
+        if limit is None or remaining is None or reset is None:
+            return
+        if self.budget is not None and self.budget.reset == reset:  # answers overtake each other
+            remaining = min(remaining, self.budget.remaining)
+        self.budget = Budget(limit, remaining, float(reset))
 
     def _limited(self, reply: ApiReply) -> float | None:
         """How long to wait where an answer says that there were too many requests."""

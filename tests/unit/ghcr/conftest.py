@@ -134,13 +134,13 @@ def clock() -> Ticking:
 
 
 @asynccontextmanager
-async def start(root: Path, clock: Ticking, **habits: Any) -> AsyncIterator[Rehearsal]:
+async def start(root: Path, ticking: Ticking, **habits: Any) -> AsyncIterator[Rehearsal]:
     """A server over a folder."""
     async with AsyncExitStack() as stack:
         disk = DiskStore(root, durable=False)
-        ghcr = Ghcr(root / ".shipgraph", ACCOUNTS, habits=Habits(**{"clock": clock, "write_rate": 0, **habits}))
+        ghcr = Ghcr(root / ".shipgraph", ACCOUNTS, habits=Habits(**{"clock": ticking, "write_rate": 0, **habits}))
         address = await stack.enter_async_context(serve(disk, ghcr=ghcr))
-        server = Rehearsal(address, disk, ghcr, clock, stack)
+        server = Rehearsal(address, disk, ghcr, ticking, stack)
         stack.callback(server.pool.clear)
         yield server
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shipgraph.embedded.ghcr.state import Ghcr
 
 
-def ghcr_routes(backend: Backend, ghcr: Ghcr, storage: int) -> tuple[list[Route], Middleware]:
+def ghcr_routes(backend: Backend, ghcr: Ghcr, storage: tuple[str, int]) -> tuple[list[Route], Middleware]:
     """All routes, and what stands before them. Whoever adds an API of GitHub's adds its routes here."""
     state = State(backend, ghcr, storage)
     authority, api = Authority(state), Api(state)

@@ -88,21 +88,21 @@ class Authority:
         """
         match = _PATH.fullmatch(request.url.path)
         name = match[1] if match else ""
+        action = "pull" if request.method in {"GET", "HEAD"} else "push"
         header = request.headers.get("Authorization", "")
         if not header:
-            return self._unauthorized(request, name, "authentication required")
+            return self._unauthorized(request, name, "authentication required", action)
         found = await self._identify(header)
         if found is None:
             return _denied("denied")
         granted, identity = found
         if granted is not None and granted.until <= self._state.habits.clock():
-            return self._unauthorized(request, name, "authentication required: token expired")
+            return self._unauthorized(request, name, "authentication required: token expired", action)
         if not name:
             return Visitor(identity, "", None)
         check_repository(name)
         if "/" not in name:
             return error(404, ErrorCode.NAME_UNKNOWN, "repository name not known to registry")
-        action = "pull" if request.method in {"GET", "HEAD"} else "push"
         if granted is not None and not granted.covers(name, action):
             reason = rights.NOBODY if identity is None else "authentication required: insufficient scope"
             return self._unauthorized(request, name, reason, action)
@@ -131,7 +131,7 @@ class Authority:
         identity = None if token is None else accounts.identity(token)
         return None if identity is None else (granted, identity)
 
-    def _unauthorized(self, request: Request, name: str, reason: str, action: str = "pull") -> Response:
+    def _unauthorized(self, request: Request, name: str, reason: str, action: str) -> Response:
         scope = PLACEHOLDER if not name else f"repository:{name}:{'pull' if action == 'pull' else 'pull,push'}"
         return error(401, ErrorCode.UNAUTHORIZED, reason, self._challenge(request, scope))
 

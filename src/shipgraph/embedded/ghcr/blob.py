@@ -13,6 +13,7 @@ from shipgraph.embedded.blob import Blobs
 from shipgraph.embedded.ghcr.credentials import sign
 from shipgraph.embedded.headers import Refusal, digest_of
 from shipgraph.oci.distribution import HEADER_DIGEST, ErrorCode
+from shipgraph.oci.reference import is_loopback
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -44,8 +45,9 @@ class GhcrBlobs(Blobs):
         path = f"/ghcr1/{quote(name)}/blobs/{digest}"
         until = int(self._state.habits.clock() + _LIFE)
         mark = sign(f"{path} {until}", await self._state.ledger.secret())
-        host = (request.url.hostname or "localhost").join("[]" if ":" in (request.url.hostname or "") else ("", ""))
-        location = f"{request.url.scheme}://{host}:{self._state.storage}{path}?se={until}&sig={mark}"
+        address, port = self._state.storage
+        host = other_name(request.url.hostname or "localhost", address)
+        location = f"{request.url.scheme}://{host}:{port}{path}?se={until}&sig={mark}"
         return Response(status_code=307, headers={"Location": location, HEADER_DIGEST: str(digest)})
 
     async def delete(self, request: Request) -> Response:  # noqa: ARG002 (a handler)
@@ -54,7 +56,8 @@ class GhcrBlobs(Blobs):
 
     async def storage(self, request: Request) -> Response:
         """The storage behind: another address, which knows signatures and no logins."""
-        if "Authorization" in request.headers:
+        # Only where the name differs from the registry's: Go's clients look at nothing else, not at the port.
+        if "Authorization" in request.headers and is_loopback(request.url.netloc):
             return _xml(
                 400, "InvalidAuthenticationInfo", "Authentication information is not given in the correct format."
             )
@@ -66,6 +69,15 @@ class GhcrBlobs(Blobs):
         answer = await super().get(request)
         del answer.headers[HEADER_DIGEST]
         return answer
+
+
+def other_name(host: str, address: str) -> str:
+    """Another name of the host under which a client came, if it is loopback; else the same name."""
+    if host == "localhost":
+        host = "127.0.0.1" if address in {"0.0.0.0", "::"} else address  # noqa: S104 (compared, not bound)
+    elif is_loopback(f"[{host}]" if ":" in host else host):
+        host = "localhost"
+    return f"[{host}]" if ":" in host else host
 
 
 def _xml(status: int, code: str, message: str) -> Response:

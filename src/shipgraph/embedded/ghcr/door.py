@@ -38,7 +38,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        if (path.startswith("/ghcr1/")) != (scope["server"][1] == self._state.storage):
+        if (path.startswith("/ghcr1/")) != (scope["server"][1] == self._state.storage[1]):
             await error(404, ErrorCode.NAME_UNKNOWN, "there is nothing at this address")(scope, receive, send)
         elif path == "/v2" or path.startswith("/v2/"):
             await self._registry(scope, receive, send)

@@ -52,7 +52,9 @@ class GhcrManifests(Manifests):
         if package is None or digest is None:
             raise _unknown()
         manifest = await self._state.backend.manifest(visitor.name, digest)
-        accepted = {part.partition(";")[0].strip() for part in request.headers.get("Accept", "").split(",")}
+        accepted = {
+            part.partition(";")[0].strip() for value in request.headers.getlist("Accept") for part in value.split(",")
+        }
         if manifest.media_type not in accepted:
             name = _NAMES[manifest.media_type]
             raise Refusal(404, ErrorCode.MANIFEST_UNKNOWN, f"{name} found, but Accept header does not support {name}s")

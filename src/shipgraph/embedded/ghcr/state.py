@@ -56,9 +56,9 @@ class Ghcr:
 
 
 class State:
-    """One running server's view. ``storage`` is the port of the second address, from which blobs are read."""
+    """One running server's view. ``storage`` is the second address, from which blobs are read."""
 
-    def __init__(self, backend: Backend, ghcr: Ghcr, storage: int) -> None:
+    def __init__(self, backend: Backend, ghcr: Ghcr, storage: tuple[str, int]) -> None:
         self.backend, self.ghcr, self.storage = backend, ghcr, storage
         self.habits, self.ledger = ghcr.habits, ghcr.ledger
         self.random = random.Random(ghcr.habits.seed)  # noqa: S311 (a test's dice)

@@ -61,8 +61,13 @@ class GhcrUploads(Uploads):
 
     async def _may_mount(self, request: Request) -> bool:
         visitor: Visitor = request.state.visitor
-        source = await self._state.find(request.query_params.get("from", visitor.name))
-        return self._state.habits.mounts and source is not None and rights.may_read(visitor.identity, source)
+        name = request.query_params.get("from", visitor.name)
+        source = await self._state.find(name)
+        if source is not None:
+            allowed = rights.may_read(visitor.identity, source)
+        else:  # blobs that no package has yet
+            allowed = not rights.why_not_write(visitor.identity, name, None, self._state.accounts())
+        return allowed and self._state.habits.mounts
 
     async def _noted(self, request: Request, answer: Response) -> Response:
         digest = answer.headers.get("Docker-Content-Digest")
