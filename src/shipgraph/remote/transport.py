@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -257,12 +257,46 @@ def _announce(found: object) -> None:
         _serving.on_socket(found)
 
 
+class _Lines:
+    """A response's stream while its head is read, which remembers the last line."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self.stream.readline(limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class _WholeHead(HTTPResponse):
+    """http.client takes a head that breaks off for a whole one, and half a field for the field. This one doesn't."""
+
+    def begin(self) -> None:
+        stream: Any = self.fp
+        lines = _Lines(stream)
+        self.fp = lines  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            if self.fp is not None:
+                self.fp = stream
+        if lines.last not in {b"\r\n", b"\n"}:
+            self.close()
+            raise RemoteDisconnected("the connection was cut inside the head")
+
+
 def _pool_classes() -> dict[str, Any]:
     """Pools whose connections tell which socket they use, just before they use it."""
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
     class Plain(HTTPConnection):
+        response_class = _WholeHead
+
         def connect(self) -> None:
             super().connect()
             _announce(self.sock)
@@ -272,6 +306,8 @@ def _pool_classes() -> dict[str, Any]:
             super().request(*args, **kwargs)
 
     class Secure(HTTPSConnection):
+        response_class = _WholeHead
+
         def connect(self) -> None:
             super().connect()
             _announce(self.sock)
