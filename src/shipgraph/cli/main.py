@@ -17,7 +17,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("serve", "Serve the registry of a folder over HTTP."),
     "build": ("build", "Build images and push them under their immutable tag. No moving tag changes."),
     "assemble": ("assemble", "Make images of what was built for each platform, under their immutable tag."),
+    "test": (
+        "test",
+        "Run the tests of images by their digest, on each platform that can run here, and sign the verdicts.",
+    ),
     "payload": ("payload", "Pack the payload and push it under its immutable tags."),
+    "gate": ("gate", "Scan images and payload for secrets, by digest, straight from the registry."),
     "attest": ("attest", "Sign the provenance of images and payload, where it is missing, and attach it to them."),
     "finalize": ("finalize", "Move all tags to a release that is in the registry."),
     "promote": ("promote", "Move an existing release to another channel or version. Builds nothing."),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from shipgraph.scan.severity import Severity  # noqa: TC001 (the cache reads it back by its type)
+from shipgraph.scan.known import KNOWN
+from shipgraph.scan.severity import Severity
 
 SHOWN: Final = 4
 LEAST: Final = 16
@@ -54,15 +55,17 @@ class Finding:
     @classmethod
     def of(cls, hit: Hit, path: str, *, first_line: int = 1) -> Finding:
         """The finding of a hit in the content that begins at line ``first_line`` of ``path``."""
+        mark = fingerprint(hit.secret)
+        known = KNOWN.get(mark)
         return cls(
             path=clean_path(path, hit.secret),
             line=hit.line + first_line - 1 if hit.line else 0,
             rule=hit.rule,
-            title=hit.title,
-            severity=hit.severity,
+            title=known or hit.title,
+            severity=Severity.LOW if known else hit.severity,
             confidence=hit.confidence,
             masked=mask(hit.secret),
-            fingerprint=fingerprint(hit.secret),
+            fingerprint=mark,
             encoded=hit.encoded,
         )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shipgraph.errors import Refused, ShipgraphError
 from shipgraph.scan.finding import CONFIGURATION, Hit
+from shipgraph.scan.known import KNOWN
 from shipgraph.scan.severity import Severity, of_confidence
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Kingfisher:
     @property
     def version(self) -> str:
         """See ``ContentScanner``: the SDK's version with its built-in rules, our rules, and our judgement of hits."""
-        own = hashlib.sha256(_own_rules().read_bytes()).hexdigest()[:16]
+        own = hashlib.sha256(_own_rules().read_bytes() + repr(sorted(KNOWN)).encode()).hexdigest()[:16]
         return f"{self.name}+{own}.{REVISION}"
 
     def rules(self) -> int:

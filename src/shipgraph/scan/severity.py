@@ -13,6 +13,7 @@ shipgraph       a password in the image's configuration or a settings file      
 shipgraph       a password anywhere else                                        MEDIUM
 shipgraph       a layer that can't be scanned, a bomb                           HIGH
 shipgraph       a nested archive that can't be read                             MEDIUM
+shipgraph       a known key that protects nothing (``known.py``)                LOW
 trivy           CRITICAL, HIGH, MEDIUM, LOW                                     the same
 trivy           UNKNOWN, or a word that this version doesn't know               HIGH
 ==============  ==============================================================  ========
