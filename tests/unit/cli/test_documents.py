@@ -97,11 +97,13 @@ def call(world: World, root: Path, words: list[str]) -> dict[str, Any]:
 
 
 WITHOUT_DOCUMENT = {"serve"}
+ELSEWHERE = {"test"}
+"""Compared where images can be run: ``tests/unit/imagetest``."""
 
 
 def test_every_command_is_documented() -> None:
     assert set(COMMANDS) - WITHOUT_DOCUMENT <= set(documented()), f"describe them in {DOCUMENTED.name}"
-    assert set(CALLS) == set(documented())
+    assert set(CALLS) | ELSEWHERE == set(documented())
 
 
 @pytest.mark.parametrize("name", [name for name, words in CALLS.items() if words[0] in COMMANDS])

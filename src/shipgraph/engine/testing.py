@@ -1,0 +1,182 @@
+"""Image tests of a release: every platform that can run here, by digest; what passed is signed, what failed refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from shipgraph.attest.stage import Intent, attest
+from shipgraph.build.emulation import can_run, native_platform
+from shipgraph.errors import Refused
+from shipgraph.events import Note
+from shipgraph.evidence.referrers import ReferrerVerifier
+from shipgraph.evidence.requirements import Kind, Subject
+from shipgraph.imagetest.engine import Command, EngineBroken, TestImage
+from shipgraph.imagetest.select import find_engines
+from shipgraph.imagetest.snapshots import open_snapshots
+from shipgraph.imagetest.stage import ImageResult, Outcome, Wanted, run_tests
+from shipgraph.oci.manifest import ImageManifest
+from shipgraph.promote.collect import collect_images
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shipgraph.engine.attesting import Signing
+    from shipgraph.engine.workspace import Workspace
+    from shipgraph.events import Emit
+    from shipgraph.oci.platform import Platform
+    from shipgraph.project.graph import ImageTest
+    from shipgraph.project.release import Release
+    from shipgraph.project.spec import Project
+    from shipgraph.store.protocols import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What the stage did: what was run, what had passed before, and what can't be run here or has no test."""
+
+    results: tuple[ImageResult, ...]
+    before: tuple[str, ...]
+    omitted: tuple[str, ...]
+
+    @property
+    def failed(self) -> tuple[ImageResult, ...]:
+        """The images that failed a test."""
+        return tuple(result for result in self.results if not result.passed)
+
+    def check(self) -> None:
+        """Refuse a release with a failing test.
+
+        Raises:
+            Refused: the message names every failing test.
+        """
+        lines = [
+            f"{result.image.title}: {test.name}: {test.reason} (output: {test.log})"
+            for result in self.failed
+            for test in result.results
+            if test.outcome is Outcome.FAILED
+        ]
+        if lines:
+            raise Refused("\n".join(["image tests failed:", *lines]), hint="mend the image or the test; nothing moved")
+
+
+async def run_release_tests(
+    release: Release,
+    revision: int,
+    *,
+    host: str,
+    target: Store,
+    workspace: Workspace,
+    signing: Signing,
+    emit: Emit,
+    keys: Sequence[str] = (),
+    platforms: Sequence[Platform] = (),
+    engine: str = "auto",
+    again: bool = False,
+) -> Tested:
+    """Run the tests that have no trusted verdict yet, all of them, and sign the verdicts of what passed.
+
+    Args:
+        host: the address by which programs pull from ``target``.
+        keys, platforms: only these of the release's.
+        again: also what has a verdict already.
+
+    Raises:
+        Refused: an image of the set is missing.
+        EngineBroken: nothing here can run an image.
+        SigningFailed, RegistryError
+    """
+    graph = release.project.graph
+    for key in keys:
+        graph[key]  # an unknown key is an error before anything starts
+    found = await collect_images(target, release, release.immutable_tag(revision))
+    verifier = ReferrerVerifier(target, signing.policy)
+    wanted: list[tuple[TestImage, list[Wanted], Subject]] = []
+    before: list[str] = []
+    omitted: list[str] = []
+    for image in found.images:
+        if keys and image.key not in keys:
+            continue
+        for child in image.index.manifests:
+            platform = child.platform
+            if platform is None or (platforms and platform not in platforms):
+                continue
+            title = f"{image.key} ({platform})"
+            tests = _tests(release.project, graph[image.key].tests, platform)
+            subject = Subject(title, image.repository, child.digest, frozenset({Kind.TEST}))
+            if not again and await verifier(subject, Kind.TEST):
+                before.append(title)
+            elif not tests:
+                omitted.append(f"{title} has no test")
+            elif not can_run(platform):
+                omitted.append(f"{title} can't run on this machine")
+            else:
+                manifest = await target.manifest(image.repository, child.digest)
+                assert isinstance(manifest, ImageManifest)  # noqa: S101 (an index within an index was refused)
+                reference = f"{host}/{image.repository}@{child.digest}"
+                wanted.append((TestImage(image.key, image.repository, manifest, platform, reference), tests, subject))
+    for line in omitted:
+        emit(Note(line, warning=True))
+    results = await _run(wanted, target=target, workspace=workspace, engine=engine, emit=emit) if wanted else []
+    intents = [
+        Intent(subject, result.image.manifest.descriptor, f"{release.registry}/{subject.repository}", Kind.TEST, make)
+        for result, (_, _, subject) in zip(results, wanted, strict=True)
+        if result.passed
+        for make in (result.verdict,)
+    ]
+    if intents:
+        await attest(
+            target, intents, signer=signing.signer, verifier=verifier, policy=signing.policy, also=signing.also
+        )
+    return Tested(tuple(results), tuple(before), tuple(omitted))
+
+
+async def _run(
+    wanted: Sequence[tuple[TestImage, list[Wanted], Subject]],
+    *,
+    target: Store,
+    workspace: Workspace,
+    engine: str,
+    emit: Emit,
+) -> list[ImageResult]:
+    workspace.prepare()
+    await anyio.Path(workspace.logs).mkdir(parents=True, exist_ok=True)
+    native = native_platform()
+    results: list[ImageResult] = []
+    async with open_snapshots(workspace.root / "tests") as snapshots:
+        engines, problems = await find_engines(snapshots, target, choice=engine)
+        if not engines:
+            raise EngineBroken(
+                f"nothing here can run an image: {'; '.join(problems)}", hint="install docker, podman or (as root) runc"
+            )
+        for image, tests, _ in wanted:
+            emulated = image.platform.architecture != native.architecture
+            results.append(
+                await run_tests(image, tests, engines=engines, logs=workspace.logs, emulated=emulated, emit=emit)
+            )
+    return results
+
+
+def _tests(project: Project, tests: Sequence[ImageTest], platform: Platform) -> list[Wanted]:
+    return [
+        Wanted(
+            test.name,
+            Command(
+                run=test.run,
+                entrypoint=test.entrypoint,
+                user=test.user,
+                read_only=test.read_only,
+                tmpfs=test.tmpfs,
+                env=test.env,
+                timeout=float(test.timeout),
+            ),
+            expect_exit=test.expect_exit,
+            expect_output=test.expect_output,
+            seccomp=None if test.seccomp is None else project.locate(test.seccomp),
+            apparmor=None if test.apparmor is None else project.locate(test.apparmor),
+        )
+        for test in tests
+        if not test.platforms or platform in test.platforms
+    ]
