@@ -10,7 +10,7 @@ import pytest
 from tests.unit.cli.test_documents import documented, members
 
 from shipgraph.cli.commands.test import _document
-from shipgraph.engine.testing import Tested
+from shipgraph.engine import testing
 from shipgraph.errors import ConfigurationError
 from shipgraph.evidence.predicates import passes
 from shipgraph.evidence.requirements import Kind
@@ -173,4 +173,4 @@ def test_the_runtimes_configuration(tmp_path: Path) -> None:
 
 async def test_the_commands_document_is_as_described(tmp_path: Path) -> None:
     found = await run(tmp_path, FakeEngine(), Wanted("a", Command(("a",))))
-    assert members(_document(Tested((found,), (), ()))) == documented()["test"]
+    assert members(_document(testing.Tested((found,), (), ()))) == documented()["test"]
