@@ -88,15 +88,15 @@ async def make_plan(release: Release, target: Reader, workspace: Workspace, *, e
             notes.append(f"{error}; it would be resolved when it is built")
         contexts = await read_contexts(release, release.project.graph.order, emit=emit)
         builds: dict[tuple[str, Platform], PlannedBuild] = {}
-        for platform in release.platforms:
-            for level in release.project.graph.levels:
-                keys = [key for key in level if platform in release.image_platforms(key)]
-                calls = [
-                    partial(_plan_one, release, record, key, platform, contexts[key], builds, reader, supply)
-                    for key in keys
-                ]
-                for planned in await gather(calls):
-                    builds[planned.image, platform] = planned
+        for level in release.project.graph.levels:
+            calls = [
+                partial(_plan_one, release, record, key, platform, contexts[key], builds, reader, supply)
+                for platform in release.platforms
+                for key in level
+                if platform in release.image_platforms(key)
+            ]
+            for planned in await gather(calls):
+                builds[planned.image, planned.platform] = planned
     tag = release.immutable_tag(await _revision(release, reader, record))
     return Plan(release, tag, tuple(builds.values()), await _moves(release, reader), tuple(notes))
 
