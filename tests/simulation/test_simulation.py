@@ -14,7 +14,7 @@ from shipgraph.testing.simulation.run import run
 
 SEEDS, PARTS = 2400, 24
 """How many seeds, and into how many tests they are divided."""
-RARE = {"blind-retry": 400}
+RARE = {"blind-retry": 600}
 """Where to begin looking for what one seed in hundreds shows."""
 
 

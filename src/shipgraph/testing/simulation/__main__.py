@@ -12,7 +12,7 @@ from shipgraph.testing.simulation.run import run
 
 
 @click.command()
-@click.option("--seeds", default=2000, show_default=True, help="How many.")
+@click.option("--seeds", default=2400, show_default=True, help="How many.")
 @click.option("--first", default=0, show_default=True, help="The first one.")
 @click.option("--seed", type=int, help="This one alone, with its trace.")
 @click.option("--without", type=click.Choice(sorted(SWITCHES)), help="Leave one part of the protocol out.")

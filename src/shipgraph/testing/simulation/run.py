@@ -58,6 +58,7 @@ WEATHERS: Final = (
     Weather(late=0.15, lost_after=0.05),
     Weather(late=0.03, refused=0.03, lost_after=0.03, slow=0.02),
     Weather(lost_after=0.2, throttled=0.05),
+    Weather(lost_after=0.3),
 )
 
 
@@ -188,7 +189,7 @@ class World:
 
     def _terms(self, process: Process) -> Terms:
         owner = Owner(run=process.name, attempt=1, nonce=process.name)
-        wait = process.rng.random() < 0.6
+        wait = process.rng.random() < 0.8
         return Terms("simulated", META, self.channels, owner, self.timing, wait=wait, parts=self.parts)
 
     def _driver(self, process: Process, kind: Kind, request: Request | None = None) -> Driver:
