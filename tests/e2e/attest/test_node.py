@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.real.tools import cache, debian
+from tests.real.tools import debian
 from tests.unit.evidence.made import AMD64, ARM64, good, new_signer, policy_of
 
 from shipgraph.errors import ShipgraphError
@@ -19,29 +18,17 @@ from shipgraph.evidence.bundle import Bundle, make_key_bundle, parse_bundle
 from shipgraph.evidence.requirements import Kind
 from shipgraph.evidence.verify import verify_evidence
 
+from .node import node_modules
+
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
-PACKAGES = {"@sigstore/verify": "3.1.1", "@sigstore/bundle": "4.0.0", "@sigstore/protobuf-specs": "0.5.2"}
 SCRIPT = Path(__file__).with_name("verify.mjs")
 SIGNER = new_signer()
 
 
 @pytest.fixture(scope="session")
 def modules() -> Path:
-    """The packages, installed once into the cache."""
-    folder = cache() / "node" / "-".join(PACKAGES.values())
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
-            subprocess.run(
-                [debian("npm"), "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"],
-                cwd=folder,
-                check=True,
-            )
-            (folder / "done").touch()
-    return folder
+    return node_modules()
 
 
 def node(modules: Path, *bundles: bytes) -> list[str]:
