@@ -140,7 +140,7 @@ def _judge(path: str, finding: Any) -> Hit | None:
     if rule in _CRITICAL:
         severity = Severity.CRITICAL
     elif rule in PASSWORDS:
-        settings = _is_settings(path)
+        settings = _is_settings(path) or finding.is_base64_encoded  # documentation encodes nothing
         if not _is_password(secret, strict=not settings):
             return None
         severity = Severity.HIGH if settings else Severity.MEDIUM

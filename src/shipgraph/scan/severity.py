@@ -9,7 +9,8 @@ kingfisher      confidence high (the form of the secret is unmistakable)        
 kingfisher      confidence medium                                               HIGH
 kingfisher      confidence low                                                  LOW
 shipgraph       registry login, Twilio token, AWS secret key                    CRITICAL
-shipgraph       a password in the image's configuration or a settings file      HIGH
+shipgraph       a password in the image's configuration, a settings file, or    HIGH
+                base64
 shipgraph       a password anywhere else                                        MEDIUM
 shipgraph       a layer that can't be scanned, a bomb                           HIGH
 shipgraph       a nested archive that can't be read                             MEDIUM
