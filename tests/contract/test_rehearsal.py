@@ -1,0 +1,98 @@
+"""The rehearsal's Packages API answers as GitHub's OpenAPI description says, whatever it is asked."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import pytest
+import requests
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.unit.ghcr.conftest import ADMIN, BAD, LOOKER, OTHER, PRIVATE, PUBLIC, READER, STRANGER
+
+from .conftest import SCHEMA
+
+if TYPE_CHECKING:
+    from tests.unit.ghcr.conftest import Rehearsal
+
+pytestmark = pytest.mark.real  # the description is fetched
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+THINGS: list[dict[str, Any]] = [
+    {
+        "org": "acme",
+        "username": "alice",
+        "package_type": "container",
+        "package_name": name,
+        "package_version_id": version,
+    }
+    for names in (("app", "deep/name", "gone", "own", "shown", "gone"),)
+    for place, name in enumerate(names)
+    for version in range(1 + 6 * place, 7 + 6 * place)
+]
+"""What there is; the versions were numbered as they came."""
+MORE: dict[str, list[Any]] = {
+    "org": ["Acme", "alice", "nobody"],
+    "username": ["acme", "bob", "nobody"],
+    "package_type": ["npm", "container"],
+    "package_name": ["absent", "app"],
+    "package_version_id": [10**6, 0, -1],
+}
+TOKENS = [*[ADMIN] * 8, PUBLIC, PRIVATE, READER, OTHER, LOOKER, STRANGER, BAD, ""]
+OPERATIONS: list[Any] = [result.ok() for result in SCHEMA.get_all_operations()]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
+async def test_answers_are_as_described(operation: Any, filled: Rehearsal) -> None:
+    seen: set[int] = set()
+    session = requests.Session()
+    session.trust_env = False
+
+    @settings(
+        max_examples=250 if operation.method.upper() == "POST" else 80,  # restoring needs luck
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(), seed=st.integers(0, 1 << 32), token=st.sampled_from(TOKENS))
+    def ask(case: Any, seed: int, token: str) -> None:
+        dice = random.Random(seed)
+        thing = dice.choice(THINGS)
+        for name in case.path_parameters or {}:  # what exists is asked for more often than what was made up
+            if (luck := dice.random()) < 0.95:
+                case.path_parameters[name] = thing[name] if luck < 0.9 else dice.choice(MORE[name])
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        base = f"http://{filled.address}" + dice.choice(("", "/api/v3"))
+        answer = case.call(base_url=base, headers=headers, session=session)
+        seen.add(answer.status_code)
+        case.validate_response(answer, checks=CHECKS)
+
+    with session:
+        await anyio.to_thread.run_sync(ask)
+    assert seen & {200, 204}, f"it never went well: {sorted(seen)}"
+
+
+async def test_every_operation_that_is_described_is_served(filled: Rehearsal) -> None:
+    assert len(OPERATIONS) == 26
+    for operation in OPERATIONS:
+        path = operation.path.format(**THINGS[0])
+        answer = await filled.send(operation.method.upper(), path, token="")
+        assert answer.status in {200, 401, 404}, operation.label
+        assert b"there is nothing" not in answer.data
