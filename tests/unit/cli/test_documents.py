@@ -97,8 +97,9 @@ def call(world: World, root: Path, words: list[str]) -> dict[str, Any]:
 
 
 WITHOUT_DOCUMENT = {"serve"}
-ELSEWHERE = {"test", "resolve", "pull"}
-"""Compared where images can be run, ``tests/unit/imagetest``, and metadata is signed, ``tests/unit/consume``."""
+ELSEWHERE = {"test", "gate", "resolve", "pull"}
+"""Compared where images can be run, ``tests/unit/imagetest``, where they are scanned, ``tests/e2e/gate``, and where
+metadata is signed, ``tests/unit/consume``."""
 
 
 def test_every_command_is_documented() -> None:
