@@ -153,9 +153,11 @@ async def _run(
             )
         for image, tests, _ in wanted:
             emulated = image.platform.architecture != native.architecture
-            results.append(
-                await run_tests(image, tests, engines=engines, logs=workspace.logs, emulated=emulated, emit=emit)
-            )
+            done = await run_tests(image, tests, engines=engines, logs=workspace.logs, emulated=emulated, emit=emit)
+            results.append(done)
+            # those that were broken are not asked again for the next image: each would pull it first
+            names = [one.description for one in engines]
+            engines = engines[names.index(done.engine) :]
     return results
 
 
