@@ -57,33 +57,33 @@ _SECONDS: Final = click.FloatRange(min=0.0)
     "or pat:USER=… of somebody who may do everything (repeatable).",
 )
 @click.option(
-    "--lag", metavar="SECONDS", type=_SECONDS, help="With --ghcr: how long tags read as they were. [default: 0]"
+    "--lag", metavar="SECONDS", type=_SECONDS, help="With --ghcr: how long tags read as they were (default: 0)."
 )
 @click.option(
     "--blob-lag",
     metavar="SECONDS",
     type=_SECONDS,
-    help="With --ghcr: how long manifests with new blobs are refused. [default: 0]",
+    help="With --ghcr: how long manifests with new blobs are refused (default: 0).",
 )
 @click.option(
     "--listing-lag",
     metavar="SECONDS",
     type=_SECONDS,
-    help="With --ghcr: how long the API lists what is deleted. [default: 0]",
+    help="With --ghcr: how long the API lists what is deleted (default: 0).",
 )
 @click.option(
     "--write-rate",
     metavar="N",
     type=click.IntRange(min=0),
-    help="With --ghcr: writes a minute before 429; 0: no limit. [default: 2000]",
+    help="With --ghcr: writes a minute before 429; 0: no limit (default: 2000).",
 )
 @click.option(
     "--faults",
     metavar="P",
     type=click.FloatRange(min=0.0, max=1.0),
-    help="With --ghcr: how likely a request ends in an HTML page of status 502. [default: 0]",
+    help="With --ghcr: how likely a request ends in an HTML page of status 502 (default: 0).",
 )
-@click.option("--seed", metavar="N", type=int, help="With --ghcr: of what is random. [default: 0]")
+@click.option("--seed", metavar="N", type=int, help="With --ghcr: of what is random (default: 0).")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def command(
     root: Path,
