@@ -148,7 +148,7 @@ def compare(scratch: Path, server: str, layers: int, megabytes: int, rounds: int
 def show(by_name: dict[str, list[Run]], size: int) -> None:
     """One table."""
     best = {name: min(run.seconds for run in runs) for name, runs in by_name.items()}
-    rival = min((seconds for name, seconds in best.items() if name != OWN), default=best[OWN])
+    rival = min([seconds for name, seconds in best.items() if name != OWN] or best.values())
     print(f"{'':10} {'best s':>7} {'median':>7} {'MB/s':>6} {'cpu s':>6} {'MB peak':>8} {'to best rival':>14}")
     for name, runs in by_name.items():
         print(

@@ -175,6 +175,18 @@ async def test_manifests(ready: Client) -> None:
     assert (answer.status, answer.data) == (304, b"")
 
 
+async def test_several_tags_at_once(ready: Client) -> None:
+    manifest = artifact(7)
+    path, kind = f"/v2/acme/one/manifests/{manifest.digest}", {"Content-Type": manifest.media_type}
+    answer = await ready.send("PUT", f"{path}?tag=a&tag=b&tag=a", manifest.raw, kind)
+    assert (answer.status, answer.headers.getlist("OCI-Tag")) == (201, ["a", "b"])
+    listed = await ready.send("GET", "/v2/acme/one/tags/list")
+    assert {"a", "b"} <= set(json.loads(listed.data)["tags"])
+    assert (await ready.send("PUT", f"{path}?tag=.wrong", manifest.raw, kind)).status == 400
+    many = "&".join(f"tag=t{number}" for number in range(11))
+    assert (await ready.send("PUT", f"{path}?{many}", manifest.raw, kind)).status == 414
+
+
 async def test_wrong_manifests(ready: Client) -> None:
     manifest = artifact()
     path = "/v2/acme/one/manifests/"

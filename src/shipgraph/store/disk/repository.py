@@ -121,11 +121,9 @@ class Repository:
         Raises:
             MalformedDocument: another program broke it.
         """
-        cached = self._cached
-        if cached is not None:
-            with suppress(OSError):
-                if _identity(self._index_path.stat()) == cached[0]:
-                    return cached[1]
+        known = self.index_if_known()
+        if known is not None:
+            return known
         try:
             descriptor = os.open(self._index_path, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
@@ -135,6 +133,15 @@ class Repository:
             index = LayoutIndex.parse(file.read(), where=str(self._index_path))
         self._cached = identity, index
         return index
+
+    def index_if_known(self) -> LayoutIndex | None:
+        """The index as it is now, if that has been parsed already: quick enough for an event loop."""
+        cached = self._cached
+        if cached is not None:
+            with suppress(OSError):
+                if _identity(self._index_path.stat()) == cached[0]:
+                    return cached[1]
+        return None
 
     def create(self) -> None:
         """Make sure that the layout is there, so that blobs can be moved into it."""

@@ -257,7 +257,9 @@ class DiskStore:
         return found
 
     async def _index(self, repository: str) -> LayoutIndex:
-        return await anyio.to_thread.run_sync(self._repository(repository).index)
+        found = self._repository(repository)
+        known = found.index_if_known()
+        return known if known is not None else await anyio.to_thread.run_sync(found.index)
 
     async def _edit(self, repository: str, edit: Callable[[LayoutIndex], LayoutIndex]) -> None:
         target = self._repository(repository)
