@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PACKAGE: Final = "kingfisher-secret-scanner"
 REVISION: Final = 1
 """Of the judgements in this file and of the scanner's options; a new one makes remembered results worthless."""
-CODE: Final = 64
-"""One zero byte in so many makes a piece of a file machine code, not text."""
+CODE: Final = 512
+"""One zero byte in so many makes a piece of a file machine code or compressed data (which has one in 256), not text."""
 AWS_SECRET: Final = "betterleaks.aws-secret-access-key"  # noqa: S105 (a rule's name)
 LOGIN: Final = "shipgraph.docker-config-auth"
 PASSWORDS: Final = frozenset({"shipgraph.password", "shipgraph.password-variable"})
