@@ -141,8 +141,9 @@ class Authenticator:
         """A new ``Authorization`` value after a 401, or None where there is nothing new to say."""
         if not self.note(headers) or not scopes:
             return None
-        if refused is not None:
-            self._tokens = [token for token in self._tokens if f"Bearer {token.value}" != refused]
+        if any(f"Bearer {token.value}" == refused for token in self._tokens):
+            # the others are from the same time, and may be dead too: the machine slept, or the registry forgot
+            self._tokens = []
         renewed = await self.header(scopes)
         return None if renewed == refused else renewed
 

@@ -104,6 +104,16 @@ async def test_a_token_that_stops_working_is_replaced_once() -> None:
         await remote.resolve("acme/x", "v1")
 
 
+async def test_a_registry_that_forgot_all_tokens_is_asked_for_one_more_not_given_the_next_dead_one() -> None:
+    registry = TokenRegistry()
+    remote, _ = store(registry, credentials=LOGIN)
+    await remote.manifest("acme/x", MANIFEST.digest)  # a token for reading
+    await remote.push_manifest("acme/x", MANIFEST)  # another for writing, which may read as well
+    registry.revoked.update(registry.issued)
+    await remote.manifest("acme/x", MANIFEST.digest)
+    assert registry.issued == ["tok0", "tok1", "tok2"]
+
+
 async def test_a_token_lives_sixty_seconds_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = TokenRegistry(expires_in=None)
     remote, _ = store(registry)
