@@ -17,6 +17,7 @@ from shipgraph.layers.reading import Buffered
 from shipgraph.layers.tar import BLOCK, TarReader, looks_like_tar
 from shipgraph.scan.finding import BOMB, UNREADABLE, UNSCANNABLE, Finding, clean_path
 from shipgraph.scan.limits import DEFAULT, Limits
+from shipgraph.scan.scanner import is_code
 from shipgraph.scan.severity import Severity
 
 if TYPE_CHECKING:
@@ -223,7 +224,8 @@ class ContentScan:
             self.bytes += len(more)
             if not more:
                 return
-            line += data.count(b"\n", 0, len(data) - overlap)
+            # In machine code nobody counts lines.
+            line = 0 if not line or is_code(data) else line + data.count(b"\n", 0, len(data) - overlap)
             data = data[-overlap:] + more
 
     def _scan(self, path: str, data: bytes, line: int) -> None:

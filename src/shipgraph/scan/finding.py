@@ -54,12 +54,12 @@ class Finding:
 
     @classmethod
     def of(cls, hit: Hit, path: str, *, first_line: int = 1) -> Finding:
-        """The finding of a hit in the content that begins at line ``first_line`` of ``path``."""
+        """The finding of a hit in the content that begins at line ``first_line`` (0: unknown) of ``path``."""
         mark = fingerprint(hit.secret)
         known = KNOWN.get(mark)
         return cls(
             path=clean_path(path, hit.secret),
-            line=hit.line + first_line - 1 if hit.line else 0,
+            line=hit.line + first_line - 1 if hit.line and first_line else 0,
             rule=hit.rule,
             title=known or hit.title,
             severity=Severity.LOW if known else hit.severity,

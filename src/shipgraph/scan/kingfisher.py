@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from shipgraph.errors import Refused, ShipgraphError
 from shipgraph.scan.finding import CONFIGURATION, Hit
 from shipgraph.scan.known import KNOWN
+from shipgraph.scan.scanner import is_code
 from shipgraph.scan.severity import Severity, of_confidence
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 PACKAGE: Final = "kingfisher-secret-scanner"
 REVISION: Final = 1
 """Of the judgements in this file and of the scanner's options; a new one makes remembered results worthless."""
-CODE: Final = 512
-"""One zero byte in so many makes a piece of a file machine code or compressed data (which has one in 256), not text."""
 AWS_SECRET: Final = "betterleaks.aws-secret-access-key"  # noqa: S105 (a rule's name)
 LOGIN: Final = "shipgraph.docker-config-auth"
 PASSWORDS: Final = frozenset({"shipgraph.password", "shipgraph.password-variable"})
@@ -82,7 +81,7 @@ class Kingfisher:
         """See ``ContentScanner``."""
         loaded = self._load()
         # Looking for base64 takes longer than all rules together, and machine code is full of what looks like it.
-        scanner = loaded.plain if data.count(b"\0") * CODE > len(data) else loaded.decoding
+        scanner = loaded.plain if is_code(data) else loaded.decoding
         try:
             found = scanner.scan_input(loaded.new_input(path, data))
         except Exception as error:  # the SDK raises what it likes; its text may hold content, so only the kind is told

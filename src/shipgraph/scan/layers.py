@@ -16,6 +16,7 @@ from shipgraph.scan.configuration import scan_configuration
 from shipgraph.scan.content import ContentScan
 from shipgraph.scan.limits import DEFAULT, Limits
 from shipgraph.scan.scanner import Report, Scanned
+from shipgraph.scan.turns import Turns
 from shipgraph.store.content import read_blob
 from shipgraph.tasks import gather
 
@@ -56,7 +57,7 @@ class LayeredScanner:
         self._content = content
         self._cache = cache
         self._limits = limits
-        self._limiter = anyio.CapacityLimiter(threads)
+        self._turns = Turns(threads)
         self._done: dict[Digest, Report] = {}
         self._running: dict[Digest, anyio.Lock] = {}
         self.scanned: list[Digest] = []
@@ -119,9 +120,8 @@ class LayeredScanner:
 
     async def _manifest(self, fetcher: Fetcher, repository: str, manifest: ImageManifest) -> Report:
         config = await read_blob(fetcher, repository, manifest.config)
-        return await anyio.to_thread.run_sync(
-            scan_configuration, self._content, manifest, config, limiter=self._limiter
-        )
+        async with self._turns.turn(len(config)):
+            return await anyio.to_thread.run_sync(scan_configuration, self._content, manifest, config)
 
     async def _layer(self, fetcher: Fetcher, repository: str, layer: Descriptor, emit: Emit) -> Report:
         task = f"gate:{layer.digest}"
@@ -146,7 +146,8 @@ class LayeredScanner:
             found.blob(source, file)
             return Report(str(layer.digest), rules, found.files, found.bytes, tuple(sorted(found.findings)), found.more)
 
-        report = await read_in_thread(fetcher, repository, layer, work, limiter=self._limiter, observe=observe)
+        async with self._turns.turn(layer.size):
+            report = await read_in_thread(fetcher, repository, layer, work, observe=observe)
         count = len(report.findings) + report.more
         emit(Finished(task, title, "clean" if not count else f"{count} findings"))
         return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from shipgraph.scan.finding import Finding  # noqa: TC001 (the cache reads it back by its type)
 
@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from shipgraph.oci.platform import Platform
     from shipgraph.scan.finding import Hit
     from shipgraph.store.protocols import Fetcher
+
+
+CODE: Final = 512
+"""One zero byte in so many makes a piece of a file machine code or compressed data (which has one in 256), not text."""
+SAMPLE: Final = 1 << 16
+
+
+def is_code(data: bytes) -> bool:
+    """Whether a piece of a file is machine code or compressed data, judged by bytes from all over it."""
+    if len(data) > SAMPLE:
+        data = data[:: len(data) // SAMPLE]
+    return data.count(b"\0") * CODE > len(data)
 
 
 class ContentScanner(Protocol):
