@@ -103,29 +103,30 @@ class Trivy:
         words = [
             self._program, "image", "--scanners", "secret", "--image-config-scanners", "secret", "--format", "json",
             "--quiet", "--no-progress", "--cache-dir", str(self._folder), "--skip-db-update", "--skip-java-db-update",
-            "--offline-scan", "--disable-telemetry", "--image-src", "remote",
+            "--offline-scan", "--image-src", "remote",
         ]  # fmt: skip
         if platform is not None:
             words += ["--platform", str(platform)]
         if is_loopback(self._host):
             words.append("--insecure")  # plain HTTP to this machine alone
-        words.append(f"{self._host}/{repository}@{manifest.digest}")
+        reference = f"{self._host}/{repository}@{manifest.digest}"
+        words.append(reference)
         try:
             done = await process.run(words, env=_environment(os.environ), timeout=TIMEOUT)
         except ProcessFailed as error:
             raise ProcessFailed(
-                f"trivy could not scan {repository}@{manifest.digest}: {error}",
+                f"trivy could not scan {repository}@{manifest.digest}: {error}: {_reason(error.tail)}",
                 status=error.status, tail=error.tail, hint="run the same trivy image command by hand to see why",
             ) from None  # fmt: skip
         if len(done.stdout) > OUTPUT:
             raise Refused(f"trivy's report about {repository}@{manifest.digest} is too long to be read")
-        findings = read_report(_parse(done.stdout))
+        findings = read_report(_parse(done.stdout), reference)
         size = sum(layer.size for layer in manifest.layers)
         return Report(str(manifest.digest), 1, len(manifest.layers), size, findings)
 
 
-def read_report(document: Any) -> tuple[Finding, ...]:
-    """The findings of Trivy's JSON report (schema version 2).
+def read_report(document: Any, reference: str = "") -> tuple[Finding, ...]:
+    """The findings of Trivy's JSON report (schema version 2); ``reference`` is how it calls the configuration.
 
     Raises:
         MalformedDocument: it is another document.
@@ -138,7 +139,7 @@ def read_report(document: Any) -> tuple[Finding, ...]:
     found: set[Finding] = set()
     for result in results:
         target = str(result.get("Target", ""))
-        path = f"{CONFIGURATION} {target}" if result.get("Class") == "config" else target
+        path = CONFIGURATION if target == reference else target  # the registry's address is no part of a finding
         for secret in result.get("Secrets") or []:
             found.add(_finding(path, secret))
     return tuple(sorted(found))
@@ -157,6 +158,12 @@ def _finding(path: str, secret: Mapping[str, Any]) -> Finding:
         # Trivy masks the secret in the line; what is left tells two findings apart.
         fingerprint=fingerprint(f"{rule} {path} {secret.get('Match', '')}"),
     )
+
+
+def _reason(tail: str) -> str:
+    """The end of what trivy said before it gave up."""
+    lines = [line.strip() for line in tail.splitlines() if "FATAL" in line or "rror" in line]
+    return clean_path(lines[-1])[-300:] if lines else "it doesn't say why"
 
 
 def _parse(text: str) -> Any:

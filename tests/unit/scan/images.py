@@ -6,11 +6,13 @@ import gzip
 import io
 import json
 import tarfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shipgraph.oci import media_types
 from shipgraph.oci.descriptor import Descriptor
+from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex, ImageManifest, build_index, parse_manifest
 from shipgraph.oci.platform import Platform
 from shipgraph.store.content import from_bytes
@@ -56,6 +58,15 @@ class Blob:
         annotations = {media_types.ANNOTATION_TITLE: self.title} if self.title else {}
         return Descriptor.of(self.media_type, self.content, annotations=annotations)
 
+    @property
+    def diff_id(self) -> str:
+        """The digest of what a gzipped layer unpacks to; of the bytes themselves where that is nothing."""
+        try:
+            content = gzip.decompress(self.content)
+        except (OSError, EOFError, zlib.error):
+            content = self.content
+        return str(Digest.of(content))
+
 
 def layer(files: Mapping[str, bytes | None]) -> Blob:
     """A gzipped layer."""
@@ -78,7 +89,7 @@ async def push_image(
         "os": "linux",
         "created": created,
         "config": dict(config or {}),
-        "rootfs": {"type": "layers", "diff_ids": []},
+        "rootfs": {"type": "layers", "diff_ids": [blob.diff_id for blob in layers]},
         "history": [{"created_by": line} for line in history],
     }
     raw = json.dumps(document).encode()

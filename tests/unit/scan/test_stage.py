@@ -244,10 +244,12 @@ def test_trivys_report() -> None:
                 {"RuleID": "new", "Title": "?", "Severity": "AWFUL", "Match": "****"},
             ]},
             {"Target": "clean"},
+            {"Target": "host/x@sha256:1", "Secrets": [{"RuleID": "env", "Severity": "LOW"}]},
         ],
     }  # fmt: skip
-    found = read_report(report)
+    found = read_report(report, "host/x@sha256:1")
     assert [(f.rule, str(f.severity), f.path) for f in found] == [
+        ("trivy.env", "LOW", "(configuration)"),
         ("trivy.new", "HIGH", "/etc/x"),
         ("trivy.github-pat", "CRITICAL", "/etc/x"),
     ]
