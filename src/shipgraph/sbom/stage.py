@@ -66,9 +66,19 @@ class SbomMaker:
         )
 
     async def attach(
-        self, store: SbomStore, repository: str, manifest: ImageManifest, platform: Platform | None, *, emit: Emit
+        self,
+        store: SbomStore,
+        repository: str,
+        manifest: ImageManifest,
+        platform: Platform | None,
+        *,
+        source: Fetcher | None = None,
+        emit: Emit,
     ) -> Descriptor:
         """Attach the SBOM to the manifest unless it is there; the descriptor of the artifact.
+
+        Args:
+            source: where the layers are read, if that is nearer (the job's registry).
 
         Raises:
             MalformedDocument, ContentError, RegistryError
@@ -80,7 +90,7 @@ class SbomMaker:
         title = f"SBOM of {repository.rpartition('/')[2]}" + (f" {platform}" if platform else "")
         emit(Started(task, title))
         began = time.monotonic()
-        content = await self.make(store, repository, manifest, platform)
+        content = await self.make(source or store, repository, manifest, platform)
         artifact = sbom_artifact(manifest, content)
         for descriptor, data in ((EMPTY_DESCRIPTOR, EMPTY_CONFIG), (artifact.layers[0], content)):
             await store.push_blob(repository, descriptor, from_bytes(data))
