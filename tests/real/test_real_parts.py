@@ -181,7 +181,8 @@ def test_a_server_dies_with_whoever_started_it(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
-        assert runs(pid)
+        # by then the kernel has been told whose death counts
+        wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the server did not start")
         starter.send_signal(signal.SIGKILL)
     wait_until(lambda: not runs(pid), "the server outlived its starter")
 

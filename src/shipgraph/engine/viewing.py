@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import anyio
+
 from shipgraph.check.channel import Names
-from shipgraph.check.checklist import Expected, Row, check_channel
+from shipgraph.check.checklist import Expected, Row, State, check_channel
 from shipgraph.errors import ConfigurationError
 from shipgraph.oci.reference import is_loopback
 
@@ -28,8 +31,10 @@ def names(release: Release) -> Names:
     )
 
 
-async def verify(release: Release, store: RemoteStore, channel: str, payload: Path | None) -> list[Row]:
-    """The checklist of one channel.
+async def verify(
+    release: Release, store: RemoteStore, channel: str, payload: Path | None, *, lag: float = 0.0
+) -> list[Row]:
+    """The checklist of one channel; what is broken is looked at again once the registry's ``lag`` (seconds) has passed.
 
     Raises:
         ConfigurationError: the project has no such channel.
@@ -45,9 +50,20 @@ async def verify(release: Release, store: RemoteStore, channel: str, payload: Pa
         else {release.repository(image.key): release.image_platforms(image.key) for image in project.graph},
         required=frozenset(project.evidence),
     )
-    if is_loopback(store.host):
-        return await check_channel(store, names(release), channel, expected, anonymous=None, local_payload=payload)
-    from shipgraph.remote.store import RemoteStore
+    async with AsyncExitStack() as stack:
+        anonymous = None
+        if not is_loopback(store.host):
+            from shipgraph.remote.store import RemoteStore
 
-    async with RemoteStore(store.host, credentials=None) as anonymous:
-        return await check_channel(store, names(release), channel, expected, anonymous=anonymous, local_payload=payload)
+            anonymous = await stack.enter_async_context(RemoteStore(store.host, credentials=None))
+
+        async def check() -> list[Row]:
+            return await check_channel(
+                store, names(release), channel, expected, anonymous=anonymous, local_payload=payload
+            )
+
+        rows = await check()
+        if lag and any(row.state is State.BROKEN for row in rows):
+            await anyio.sleep(lag)  # what was published a moment ago may not be seen yet
+            rows = await check()
+        return rows

@@ -36,8 +36,8 @@ def command(
         from shipgraph.engine.viewing import verify as check
 
         view = await open_view(folder, registry, root)
-        async with open_target(view.registry, view.project, root) as (store, _, _):
-            rows = await check(view, store, channel, payload)
+        async with open_target(view.registry, view.project, root) as (store, timing, _):
+            rows = await check(view, store, channel, payload, lag=timing.lag)
         broken = [row for row in rows if row.state is State.BROKEN]
         output.result(
             {
