@@ -154,9 +154,9 @@ async def base_origin(
         if reader is None or not isinstance(base, ExternalBase):
             return None
         return Origin(reader, base.reference.repository)
-    if roots is None:
+    if roots is None or isinstance(base, EmptyBase):
         return None
-    recipe = base if isinstance(base, RootRecipe) else substitute_recipe(base.reference)  # type: ignore[union-attr]
+    recipe = base if isinstance(base, RootRecipe) else substitute_recipe(base.reference)
     if recipe is None:
         return None
     digest = Digest.parse(resolved.platforms[str(platform)])
