@@ -1,0 +1,1 @@
+"""Proof that a release can be pulled by anyone."""

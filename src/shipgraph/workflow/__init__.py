@@ -1,0 +1,1 @@
+"""The rendered GitHub Actions workflow: values in, text out."""
