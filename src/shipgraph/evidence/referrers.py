@@ -115,6 +115,8 @@ class Finding:
 class ReferrerVerifier:
     """Looks evidence up at its subject: the ``Verifier`` that ``requirements.survey`` asks.
 
+    What it has found once counts as long as it lives, which is one command: a digest's evidence doesn't go.
+
     Args:
         rule: who may have signed, where only some of the trusted may.
         at: the time by which keys count; now where None.
@@ -124,6 +126,7 @@ class ReferrerVerifier:
         self, store: EvidenceReader, policy: TrustPolicy, *, rule: SignerRule | None = None, at: datetime | None = None
     ) -> None:
         self._store, self._policy, self._rule, self._at = store, policy, rule, at
+        self._found: dict[tuple[str, Digest, Kind], Finding] = {}
 
     async def __call__(self, subject: Subject, kind: Kind) -> bool:
         """See ``Verifier``."""
@@ -135,6 +138,8 @@ class ReferrerVerifier:
         Raises:
             RegistryError: the registry gave no clear answer; that is not the same as no evidence.
         """
+        if (known := self._found.get((repository, digest, kind))) is not None:
+            return known
         reasons: list[str] = []
         async for bundle in read_bundles(self._store, repository, digest, PREDICATE_TYPES[kind]):
             try:
@@ -144,7 +149,7 @@ class ReferrerVerifier:
             except (EvidenceUntrusted, ContentError) as error:
                 reasons.append(str(error))
             else:
-                return Finding(verified)
+                return self._found.setdefault((repository, digest, kind), Finding(verified))
         return Finding(None, tuple(reasons))
 
     def _verify(self, bundle: Bundle, digest: Digest, kind: Kind) -> Verified:

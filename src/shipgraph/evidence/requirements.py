@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from shipgraph.errors import EvidenceMissing
+from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from shipgraph.oci.digest import Digest
+    from shipgraph.oci.manifest import ImageIndex
+    from shipgraph.oci.platform import Platform
 
 
 class Kind(StrEnum):
@@ -35,6 +39,39 @@ class Subject:
     repository: str
     digest: Digest
     kinds: frozenset[Kind]
+
+
+def image_subject(key: str, repository: str, index: ImageIndex) -> Subject:
+    """What an image as a whole needs."""
+    return Subject(key, repository, index.digest, frozenset({Kind.PROVENANCE}))
+
+
+def platform_subject(key: str, repository: str, digest: Digest, platform: Platform | None) -> Subject:
+    """What one platform of an image needs."""
+    return Subject(f"{key} ({platform or '?'})", repository, digest, frozenset(Kind))
+
+
+def payload_subject(repository: str, digest: Digest) -> Subject:
+    """What the payload needs."""
+    return Subject("payload", repository, digest, frozenset({Kind.GATE, Kind.PROVENANCE}))
+
+
+def release_subjects(
+    images: Iterable[tuple[str, str, ImageIndex]], payload: tuple[str, Digest] | None
+) -> tuple[Subject, ...]:
+    """Everything of a release that evidence is about.
+
+    Args:
+        images: key, repository and index of each.
+        payload: its repository and digest.
+    """
+    found: list[Subject] = []
+    for key, repository, index in images:
+        found.append(image_subject(key, repository, index))
+        found.extend(platform_subject(key, repository, child.digest, child.platform) for child in index.manifests)
+    if payload is not None:
+        found.append(payload_subject(*payload))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +113,20 @@ class Verifier(Protocol):
 
 
 async def survey(subjects: Sequence[Subject], required: Iterable[str], verifier: Verifier | None) -> Survey:
-    """Look for every kind on every subject that needs it; a release without subjects lacks everything."""
-    missing: dict[Kind, list[Subject]] = {kind: [] for kind in Kind}
-    for subject in subjects:
-        for kind in sorted(subject.kinds):
-            if verifier is None or not await verifier(subject, kind):
-                missing[kind].append(subject)
+    """Look for every kind on every subject that needs it.
+
+    Raises:
+        EvidenceMissing: there is no subject: a release without images lacks everything.
+        RegistryError
+    """
     if not subjects:
         raise EvidenceMissing("a release without images has no evidence")
+    wanted = [(subject, kind) for subject in subjects for kind in sorted(subject.kinds)]
+    there = [False] * len(wanted)
+    if verifier is not None:
+        there = await gather([partial(verifier, subject, kind) for subject, kind in wanted])
+    missing: dict[Kind, list[Subject]] = {kind: [] for kind in Kind}
+    for (subject, kind), found in zip(wanted, there, strict=True):
+        if not found:
+            missing[kind].append(subject)
     return Survey(frozenset(map(Kind, required)), {kind: tuple(found) for kind, found in missing.items()})

@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from shipgraph.errors import MalformedDocument, Refused
-from shipgraph.evidence.requirements import Kind, Subject
+from shipgraph.evidence.requirements import release_subjects
 from shipgraph.oci import media_types
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
 from shipgraph.store.protocols import Fetcher, Resolver
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
+    from shipgraph.evidence.requirements import Subject
     from shipgraph.oci.digest import Digest
     from shipgraph.project.release import Release
 
@@ -54,17 +55,10 @@ class ReleaseSet:
     @property
     def subjects(self) -> tuple[Subject, ...]:
         """What evidence is asked about, and which kinds."""
-        found: list[Subject] = []
-        for image in self.images:
-            found.append(Subject(image.key, image.repository, image.index.digest, frozenset({Kind.PROVENANCE})))
-            found.extend(
-                Subject(f"{image.key} ({child.platform or '?'})", image.repository, child.digest, frozenset(Kind))
-                for child in image.index.manifests
-            )
+        payload = None
         if self.payload is not None and self.payload_repository is not None:
-            kinds = frozenset({Kind.GATE, Kind.PROVENANCE})
-            found.append(Subject("payload", self.payload_repository, self.payload.digest, kinds))
-        return tuple(found)
+            payload = (self.payload_repository, self.payload.digest)
+        return release_subjects(((one.key, one.repository, one.index) for one in self.images), payload)
 
 
 def payload_tag(immutable_tag: str, version: str) -> str:
