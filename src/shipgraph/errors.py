@@ -28,6 +28,7 @@
     │   └── EvidenceMissing
     ├── BuildFailed                   a builder said no
     │   └── BaseGone                  a base of the set can't be had any more, and what is there now differs
+    ├── NotPublic                     what everybody should be able to pull, and can't
     ├── DiskFull                      no room left
     ├── ProcessFailed                 a program ended with an error or was stopped
     ├── GitError                      git could not answer
@@ -214,6 +215,10 @@ class BuildFailed(ShipgraphError):
 
 class BaseGone(BuildFailed):
     """A base that the set was resolved to is gone and can't be made again; only a new revision can go on."""
+
+
+class NotPublic(ShipgraphError):
+    """Somebody without an account can't pull all of a release that must be public."""
 
 
 class DiskFull(ShipgraphError):

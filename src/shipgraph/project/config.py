@@ -13,6 +13,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from shipgraph.project.visibility import VisibilityTable
+
 FILE_NAME: Final = "shipgraph.toml"
 
 
@@ -610,3 +612,4 @@ class ProjectFile(_Table, frozen=True, kw_only=True):
     signing: SigningTable = SigningTable()
     build: BuildTable = BuildTable()
     transaction: TransactionTable = TransactionTable()
+    visibility: VisibilityTable = VisibilityTable()

@@ -37,6 +37,7 @@ from shipgraph.project.spec import (
     Project,
     SigningSpec,
     TransactionSpec,
+    VisibilitySpec,
 )
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class _Deriver:
             transaction=TransactionSpec(
                 transaction.lag, transaction.gap, transaction.settle, transaction.margin, transaction.concurrency
             ),
+            visibility=VisibilitySpec(self.file.visibility.require),
             description=table.description,
             licenses=table.licenses,
             source=table.source.rstrip("/") if table.source else None,

@@ -118,6 +118,13 @@ class SigningSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class VisibilitySpec:
+    """Whether a release must be public; None leaves it to the registry's kind."""
+
+    require: Literal["public", "any"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A project: ``folder`` is absolute and holds ``file``; paths in specs are POSIX and relative to it."""
 
@@ -134,6 +141,7 @@ class Project:
     gate: GateSpec = GateSpec()
     build: BuildSpec = BuildSpec()
     transaction: TransactionSpec = TransactionSpec()
+    visibility: VisibilitySpec = VisibilitySpec()
     description: str | None = None
     licenses: str | None = None
     source: str | None = None

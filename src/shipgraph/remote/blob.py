@@ -56,6 +56,30 @@ class Blobs:
             finally:
                 _end(first)
 
+    async def sample(self, repository: str, descriptor: Descriptor) -> None:
+        """Read a blob's first byte, along every redirect, and compare the length of the whole.
+
+        Raises:
+            NotFound: it is not there, for certain.
+            DigestMismatch: it is of another length.
+            RegistryError
+        """
+        where = f"blob {repository}@{descriptor.digest}"
+        path, scopes = _path(repository, descriptor.digest), pull(repository)
+        if descriptor.size == 0:  # there is no range of nothing
+            await self._session.send(Call(where, "HEAD", path, {OK}, scopes))
+            return
+        reply = await self._session.send(
+            Call(where, "GET", path, {OK, PARTIAL}, scopes, headers={"Range": "bytes=0-0"}, cap=1)
+        )
+        total = reply.headers.get("Content-Range", "").rpartition("/")[2]
+        if reply.status == OK:
+            total = reply.headers.get("Content-Length", "")
+        if re.fullmatch(r"[0-9]{1,18}", total, re.ASCII) and int(total) != descriptor.size:
+            raise DigestMismatch(where, want=f"{descriptor.size} bytes", got=f"{total} bytes")
+        if not reply.body:
+            raise DigestMismatch(where, want=f"{descriptor.size} bytes", got="nothing")
+
     async def push(
         self, repository: str, descriptor: Descriptor, source: BlobSource, *, mount_from: str | None = None
     ) -> bool:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from shipgraph import __version__
 from shipgraph.errors import ContentError, NotFound, RegistryError
+from shipgraph.oci.distribution import parse_challenge
 from shipgraph.remote.blob import Blobs
 from shipgraph.remote.credentials import GHCR, Credentials, anonymous, find_credentials
 from shipgraph.remote.limits import Limits
 from shipgraph.remote.manifest import Manifests
 from shipgraph.remote.referrer import Referrers
 from shipgraph.remote.retry import RetryPolicy
-from shipgraph.remote.session import Session
+from shipgraph.remote.session import UNAUTHORIZED, Session
 from shipgraph.remote.tag import Tags, remove
 from shipgraph.remote.transport import PooledTransport
 from shipgraph.store.protocols import ANY
@@ -111,6 +112,14 @@ class RemoteStore:
         """See ``Fetcher``."""
         return self._blobs.open(repository, descriptor)
 
+    async def sample(self, repository: str, descriptor: Descriptor) -> None:
+        """Whether a blob can be had, by its first byte and its length: the way that every reader takes, and no more.
+
+        Raises:
+            NotFound, DigestMismatch, RegistryError
+        """
+        await self._blobs.sample(repository, descriptor)
+
     async def has_blob(self, repository: str, digest: Digest) -> bool:
         """See ``Prober``."""
         return await self._blobs.has(repository, digest)
@@ -178,6 +187,16 @@ class RemoteStore:
     async def delete_tag(self, repository: str, tag: str) -> None:
         """See ``Deleter``."""
         await self._tags.remove(repository, tag)
+
+    async def service(self) -> str | None:
+        """The token service that the registry names (``ghcr.io``) to who brings no token; None where none is needed.
+
+        Raises:
+            RegistryError
+        """
+        reply = await self._session.ping()
+        challenge = parse_challenge(reply.headers.get("WWW-Authenticate", "")) if reply.status == UNAUTHORIZED else None
+        return None if challenge is None else challenge.get("service") or ""
 
     async def now(self) -> float:
         """See ``Clock``."""
