@@ -186,8 +186,20 @@ class GitHubApi:
             pages.append(await self.send(what, "GET", target))
         return [item for page in pages for item in page.decode(list[kind], what)]  # type: ignore[valid-type]
 
-    async def send(self, what: str, method: str, url: str, body: Any = None) -> ApiReply:
+    async def send(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        unless: Callable[[], Awaitable[ApiReply | None]] | None = None,
+    ) -> ApiReply:
         """One request, repeated while that may help; ``url`` may be a path.
+
+        Args:
+            unless: asked before each repetition; an answer of its own makes it needless (what was to be made is
+                there, and only the word of it got lost).
 
         Raises:
             NotFound: it is not there, or the token may not know of it: GitHub doesn't tell which.
@@ -218,6 +230,8 @@ class GitHubApi:
             if delay is None:
                 raise error
             await self._retries.sleep(delay)
+            if unless is not None and (found := await unless()) is not None:
+                return found
 
     async def _once(self, method: str, url: str, body: Any, what: str) -> ApiReply:
         headers = {

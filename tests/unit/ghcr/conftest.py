@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shipgraph.store.protocols import Store
 
 PUBLIC, PRIVATE, READER, OTHER = "ghs_public", "ghs_private", "ghs_reader", "ghs_other"
+MUTE, ONLOOKER, WRITER = "ghs_mute", "ghs_onlooker", "ghp_writer"
 ADMIN, PUSHER, LOOKER, STRANGER, BAD = "ghp_admin", "ghp_pusher", "ghp_looker", "ghp_stranger", "ghp_expired"
 
 ACCOUNTS = Accounts(
@@ -38,6 +39,9 @@ ACCOUNTS = Accounts(
         PRIVATE: Workflow("acme/secret"),
         READER: Workflow("acme/app", "read"),
         OTHER: Workflow("acme/other"),
+        MUTE: Workflow("acme/app", attestations="none"),
+        ONLOOKER: Workflow("acme/app", attestations="read"),
+        WRITER: Pat("erin", frozenset({"repo"}), frozenset({"acme"})),
         ADMIN: Pat("alice", administers=frozenset({"acme"})),
         PUSHER: Pat("bob", frozenset({READ, WRITE}), frozenset({"acme"})),
         LOOKER: Pat("carol", frozenset({READ}), frozenset({"acme"})),

@@ -29,10 +29,11 @@ _REPOSITORY: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow's ``GITHUB_TOKEN``: it belongs to a repository and has a permission for packages."""
+    """A workflow's ``GITHUB_TOKEN``: it belongs to a repository and has its job's permissions."""
 
     repository: str
     packages: Permission = "write"
+    attestations: Permission = "write"
 
     @property
     def login(self) -> str:
@@ -81,6 +82,11 @@ class Accounts:
         """Whether anybody may see a repository."""
         return any(name.lower() == repository.lower() and seen == "public" for name, seen in self.repositories.items())
 
+    def knows(self, repository: str) -> bool:
+        """Whether there is a repository of that name."""
+        names = [*self.repositories, *(one.repository for one in self.tokens.values() if isinstance(one, Workflow))]
+        return any(name.lower() == repository.lower() for name in names)
+
     def owner_type(self, login: str) -> OwnerType | None:
         """What kind of owner a login is; None if there is nobody of that name."""
         wanted = login.lower()
@@ -100,6 +106,7 @@ class _Token(msgspec.Struct, forbid_unknown_fields=True):
     kind: Literal["workflow", "classic", "bad"]
     repository: str = ""
     packages: Permission = "write"
+    attestations: Permission = "write"
     user: str = ""
     scopes: list[str] = []
     administers: list[str] = []
@@ -137,7 +144,7 @@ def parse_accounts(text: bytes, *, file: str) -> Accounts:
             raise ConfigurationError("a token must be printable ASCII", file=file, key=f"{where}.token")
         if entry.kind == "workflow":
             _check(_REPOSITORY, entry.repository, f"{where}.repository", "OWNER/NAME", file)
-            tokens[entry.token] = Workflow(entry.repository, entry.packages)
+            tokens[entry.token] = Workflow(entry.repository, entry.packages, entry.attestations)
         elif entry.kind == "classic":
             for login in (entry.user, *entry.administers):
                 _check(_LOGIN, login, f"{where}.user", "a login", file)

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from shipgraph.embedded.answer import JSON, error
 from shipgraph.embedded.ghcr.api import Api
+from shipgraph.embedded.ghcr.attestations import Attestations
 from shipgraph.embedded.ghcr.authority import Authority
 from shipgraph.embedded.ghcr.blob import GhcrBlobs
 from shipgraph.embedded.ghcr.door import Door
@@ -41,6 +42,7 @@ def ghcr_routes(backend: Backend, ghcr: Ghcr, storage: tuple[str, int]) -> tuple
         *GhcrTags(state).routes(),
         Route("/v2/{name:path}/referrers/{digest}", _referrers, methods=["GET"]),
         *Packages(state).routes(api),
+        *Attestations(state).routes(api),
         *api.routes(),
     ]
     return routes, Middleware(Door, state=state, authority=authority)

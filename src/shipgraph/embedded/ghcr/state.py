@@ -32,7 +32,7 @@ class Ghcr:
     def __init__(
         self, folder: Path, accounts: Accounts | Callable[[], Accounts], *, habits: Habits | None = None
     ) -> None:
-        self.habits = habits or Habits()
+        self.folder, self.habits = folder, habits or Habits()
         self.ledger = Ledger(folder / FILE, self.habits)
         self._accounts = accounts
 
