@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Publish a channel's metadata anew, with a new expiry. The release stays, and no image's tag moves.",
     ),
     "status": ("status", "Show the channels: digests, history, drift, unfinished transactions."),
+    "visibility": ("visibility", "Pull a release as somebody without an account, and name what is not public."),
     "verify": ("verify", "Check a published channel: everything that is broken, not the first."),
     "copy": ("copy", "Copy an image, index or artifact with all that refers to it; its digest stays the same."),
     "resolve": ("resolve", "Print the digests of a channel's release, once its metadata has been verified."),
