@@ -20,8 +20,8 @@ VERSION = "23.0.2"
 INTEGRITY = "sha512-pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg=="
 URL = f"https://registry.npmjs.org/@octokit/openapi/-/openapi-{VERSION}.tgz"
 MEMBER = "package/generated/api.github.com.json"
-CUT = 1
-"""Of the way it is cut: another number, another file in the cache."""
+CUT = 2
+"""Of the way it is cut: another number, or other paths, another file in the cache."""
 
 _OWNERS = ("/orgs/{org}", "/users/{username}", "/user")
 _PACKAGE = "/packages/{package_type}/{package_name}"
@@ -31,6 +31,8 @@ PATHS = (
     *(owner + path for owner in _OWNERS for path in (f"{_PACKAGE}/versions", _VERSION, f"{_VERSION}/restore")),
     "/users/{username}",
     "/rate_limit",
+    "/repos/{owner}/{repo}/attestations",
+    *(f"{owner}/attestations/{{subject_digest}}" for owner in ("/repos/{owner}/{repo}", *_OWNERS[:2])),
 )
 """What the rehearsal serves and the client asks for; and ``GET /user``, but only as much of it as the client reads."""
 
@@ -39,7 +41,8 @@ METHODS = {"get", "post", "delete"}
 
 def description() -> dict[str, Any]:
     """The description of ``PATHS``, and of all that it refers to."""
-    kept = cache() / f"github-openapi-{VERSION}-{CUT}.json"
+    paths = hashlib.sha256(repr(PATHS).encode()).hexdigest()[:8]
+    kept = cache() / f"github-openapi-{VERSION}-{CUT}-{paths}.json"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         aside = kept.with_suffix(f".{os.getpid()}")

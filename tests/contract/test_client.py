@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import jsonschema
 import pytest
 import requests
 import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.evidence.made import AMD64, good, new_signer
 from tests.unit.ghcr.conftest import ADMIN, PUBLIC
 
+from shipgraph.evidence.predicates import PROVENANCE
+from shipgraph.evidence.requirements import Kind
 from shipgraph.github.api import GitHubApi
+from shipgraph.github.attestations import GitHubAttestations
 from shipgraph.github.packages import Packages, find_owner
 from shipgraph.remote.transport import Headers, PooledTransport
 
@@ -80,9 +86,14 @@ async def test_all_that_the_client_sends_and_gets_is_described(filled: Rehearsal
         assert not await packages.delete_version("app", 10**6)
         await packages.delete_package("app")
         await packages.restore_package("app")
+    api = GitHubApi(PUBLIC, base=f"http://{filled.address}/api/v3", transport=recording, clock=filled.clock)
+    attestations = GitHubAttestations(api, "acme/app")
+    (bundle,) = await new_signer().sign([good(Kind.PROVENANCE)])
+    await attestations.publish(bundle)
+    assert len(await attestations.bundles(AMD64, PROVENANCE)) == 1
     recording.close()
     asked = {_check(exchange) for exchange in recording.kept}
-    assert len(asked) >= 10
+    assert len(asked) >= 12
 
 
 def _check(exchange: tuple[Request, int, Headers, bytes]) -> str:
@@ -103,6 +114,11 @@ def _check(exchange: tuple[Request, int, Headers, bytes]) -> str:
     answer.status_code, answer._content = status, body
     answer.headers.update(headers)
     answer.raw = urllib3.HTTPResponse(headers=dict(headers), status=status)
+    if request.body is not None:
+        assert isinstance(request.body, bytes)
+        described_body = DOCUMENT["paths"][template][request.method.lower()]["requestBody"]
+        schema = described_body["content"]["application/json"]["schema"]
+        jsonschema.validate(json.loads(request.body), schema)
     answer.request = requests.Request(request.method, request.url).prepare()
     operation.validate_response(answer)
     return f"{request.method} {template}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from tests.unit.evidence.made import AMD64, ARM64, good, new_signer
 from tests.unit.ghcr.conftest import ADMIN, BAD, LOOKER, OTHER, PRIVATE, PUBLIC, READER, STRANGER
+
+from shipgraph.evidence.requirements import Kind
 
 from .conftest import SCHEMA
 
@@ -40,6 +44,9 @@ THINGS: list[dict[str, Any]] = [
         "package_type": "container",
         "package_name": name,
         "package_version_id": version,
+        "owner": "acme",
+        "repo": "app",
+        "subject_digest": str(AMD64),
     }
     for names in (("app", "deep/name", "gone", "own", "shown", "gone"),)
     for place, name in enumerate(names)
@@ -52,6 +59,9 @@ MORE: dict[str, list[Any]] = {
     "package_type": ["npm", "container"],
     "package_name": ["absent", "app"],
     "package_version_id": [10**6, 0, -1],
+    "owner": ["Acme", "nobody"],
+    "repo": ["App", "secret", "absent"],
+    "subject_digest": [str(ARM64), "sha256:", "sha512:00"],
 }
 TOKENS = [*[ADMIN] * 8, PUBLIC, PRIVATE, READER, OTHER, LOOKER, STRANGER, BAD, ""]
 OPERATIONS: list[Any] = [result.ok() for result in SCHEMA.get_all_operations()]  # type: ignore[union-attr]
@@ -60,11 +70,12 @@ OPERATIONS: list[Any] = [result.ok() for result in SCHEMA.get_all_operations()] 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 async def test_answers_are_as_described(operation: Any, filled: Rehearsal) -> None:
     seen: set[int] = set()
+    bundle = json.loads((await new_signer().sign([good(Kind.PROVENANCE)]))[0].raw)
     session = requests.Session()
     session.trust_env = False
 
     @settings(
-        max_examples=250 if operation.method.upper() == "POST" else 80,  # restoring needs luck
+        max_examples=80 if operation.method.upper() == "GET" else 250,  # deleting and restoring need luck
         deadline=None,
         database=None,
         derandomize=True,
@@ -78,6 +89,8 @@ async def test_answers_are_as_described(operation: Any, filled: Rehearsal) -> No
         for name in case.path_parameters or {}:  # what exists is asked for more often than what was made up
             if (luck := dice.random()) < 0.95:
                 case.path_parameters[name] = thing[name] if luck < 0.9 else dice.choice(MORE[name])
+        if operation.path.endswith("/attestations") and dice.random() < 0.5:
+            case.body = {"bundle": bundle}
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         base = f"http://{filled.address}" + dice.choice(("", "/api/v3"))
         answer = case.call(base_url=base, headers=headers, session=session)
@@ -86,11 +99,11 @@ async def test_answers_are_as_described(operation: Any, filled: Rehearsal) -> No
 
     with session:
         await anyio.to_thread.run_sync(ask)
-    assert seen & {200, 204}, f"it never went well: {sorted(seen)}"
+    assert seen & {200, 201, 204}, f"it never went well: {sorted(seen)}"
 
 
 async def test_every_operation_that_is_described_is_served(filled: Rehearsal) -> None:
-    assert len(OPERATIONS) == 26
+    assert len(OPERATIONS) == 30
     for operation in OPERATIONS:
         path = operation.path.format(**THINGS[0])
         answer = await filled.send(operation.method.upper(), path, token="")
