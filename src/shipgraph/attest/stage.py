@@ -94,10 +94,9 @@ async def attest(
             rule.check(verified.signer)
 
     async def attach(intent: Intent, statement: Statement, bundle: Bundle) -> Digest:
-        digest = await attach_bundle(store, intent.subject.repository, bundle, statement, intent.descriptor)
-        if also is not None:
+        if also is not None:  # first: what is attached counts as done, and would never be published again
             await also.publish(bundle)
-        return digest
+        return await attach_bundle(store, intent.subject.repository, bundle, statement, intent.descriptor)
 
     digests = await gather(
         [partial(attach, *one) for one in zip(missing, statements, bundles, strict=True)],
