@@ -92,11 +92,34 @@ class ChannelHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     undone: tuple[HeadRelease, ...] = ()
 
 
+class Removal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A manifest that a clean-up deletes with all its tags, or brings back: enough for the way back.
+
+    ``repository`` is the path without the host; ``id`` the Packages API's, None on other registries.
+    """
+
+    repository: str
+    digest: str
+    tags: tuple[str, ...] = ()
+    id: int | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a clean-up: what it is about to delete, in this order.
+
+    ``run`` names the clean-up; with ``undoes``, that clean-up's deletions are about to be brought back instead.
+    """
+
+    run: str
+    removals: tuple[Removal, ...]
+    undoes: str = ""
+
+
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One entry. ``opened_at`` is in seconds since the epoch by the registry's clock, ``lease_s`` in seconds.
 
     ``release`` is what the channel moves to, None where it stays where it is; ``hold`` is the channel's new hold, None
-    where that stays as it is.
+    where that stays as it is; ``batch`` is what a clean-up does under this claim.
     """
 
     number: int
@@ -114,6 +137,7 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     heads: dict[str, ChannelHead]
     previous: str | None
     hold: str | None = None
+    batch: Batch | None = None
 
     def head(self, channel: str) -> ChannelHead:
         """The channel's head; a channel never seen before stands at serial 0."""

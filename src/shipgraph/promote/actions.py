@@ -139,6 +139,16 @@ class Untag:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """Do what the entry's batch says, and nothing that is not done by ``deadline`` (by ``LocalTime``) → ``None``.
+
+    What became of it is between the worker and its caller; an error that it raises leaves the journal open.
+    """
+
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """Wait → ``None``; ``why`` is told to the user."""
 
@@ -166,6 +176,7 @@ Action: TypeAlias = (
     | ReadMetadata
     | ReadSet
     | Untag
+    | Work
     | AskAlive
     | ReadTags
     | CheckDigests

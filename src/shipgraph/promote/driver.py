@@ -86,7 +86,8 @@ class Driver:
 
     ``repository`` is the metadata repository. ``jobs`` bounds concurrent writes of tags, ``reads`` concurrent reads.
     ``monotonic`` and ``sleep`` are the local clock, replaced by a virtual one in simulations. ``stop`` is asked before
-    the first tag moves. ``pace`` is how many tags may be written in a second, None for as many as ``jobs`` allows.
+    the first tag moves. ``work`` does what an entry's batch says, until a time of the local clock. ``pace`` is how many
+    tags may be written in a second, None for as many as ``jobs`` allows.
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class Driver:
         stop: Callable[[], bool] = lambda: False,
         alive: Liveness = nobody_knows,
         untagger: Untagger | None = None,
+        work: Callable[[float], Awaitable[None]] | None = None,
         metadata_type: str = "",
         pace: float | None = None,
     ) -> None:
         self._store, self._repository = store, repository
         self._alive, self._untagger, self._metadata_type = alive, untagger, metadata_type
+        self._work = work
         self._interval, self._next_write = 0.0 if pace is None else 1.0 / pace, 0.0
         self._make_metadata, self._compare = make_metadata, compare
         self._emit, self._monotonic, self._sleep, self._stop = emit, monotonic, sleep, stop
@@ -169,6 +172,9 @@ class Driver:
                 return tuple(await gather(puttings, limiter=self._writes))
             case act.Untag(tags):
                 return await self._untag(tags)
+            case act.Work(deadline):
+                assert self._work is not None  # noqa: S101 (only a clean-up has a batch)
+                return await self._work(deadline)
             case act.Sleep(seconds, why):
                 if seconds >= 1:
                     self._emit(Note(f"{why} ({seconds:.1f} s)"))

@@ -37,7 +37,7 @@ from shipgraph.errors import (
     TransactionRefused,
 )
 from shipgraph.oci.digest import Digest
-from shipgraph.promote.actions import JournalSeen, MakeMetadata, Say, StopAsked, Untag
+from shipgraph.promote.actions import JournalSeen, MakeMetadata, Say, StopAsked, Untag, Work
 from shipgraph.promote.adoption import POLL, adopt, check_project, may_live_for
 from shipgraph.promote.moving import commit, go_back, left_over_text, move_first
 from shipgraph.promote.steps import (
@@ -59,6 +59,7 @@ from shipgraph.promote.steps import (
 )
 
 if TYPE_CHECKING:
+    from shipgraph.channel.journal import Batch
     from shipgraph.channel.metadata import ChannelMetadata
     from shipgraph.promote.terms import Terms
 
@@ -83,6 +84,7 @@ class Draft:
     ``release``: what the channel moves to, None where it stays. ``contents``: every digest that must be there.
     ``renews``: the metadata that the new one repeats. ``hold``: the channel's new hold. ``untag``: tags to be removed.
     ``heads`` and ``base``: what replaces the journal's heads and its last entry, where it was lost.
+    ``batch``: what else is done under this claim, within ``work_s`` more seconds of lease.
     """
 
     kind: Kind
@@ -98,6 +100,8 @@ class Draft:
     base: JournalSeen | None = None
     untag: tuple[tuple[str, str], ...] = ()
     move_release_tag: bool = False
+    batch: Batch | None = None
+    work_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,7 @@ def _prepare(terms: Terms, draft: Draft, seen: JournalSeen) -> Steps[Session]:
         project=terms.project,
         owner=terms.owner,
         opened_at=times.registry,
-        lease_s=terms.timing.lease(len(moves)),
+        lease_s=terms.timing.lease(len(moves)) + draft.work_s,
         state=State.OPEN,
         kind=draft.kind,
         channel=draft.channel,
@@ -229,6 +233,7 @@ def _prepare(terms: Terms, draft: Draft, seen: JournalSeen) -> Steps[Session]:
         heads=heads if draft.heads is None else draft.heads,
         previous=None if seen.digest is None else str(seen.digest),
         hold=draft.hold,
+        batch=draft.batch,
     )
     return prepare(terms, entry, times.local)
 
@@ -244,6 +249,8 @@ def _carry_out(session: Session, draft: Draft, seen: JournalSeen) -> Steps[Settl
         yield from put_all(session, record_puts(session, seen, metadata=True))
         if draft.untag:
             yield Untag(draft.untag)
+        if draft.batch is not None:
+            yield Work(session.deadline)
         yield from move_first(session, states)  # 5
         yield from commit(session, states)  # 6
     except Refusal as refusal:
