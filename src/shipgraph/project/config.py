@@ -1,8 +1,7 @@
 """What ``shipgraph.toml`` may say: one struct for each table, and the JSON Schema's source.
 
 These are the words of the file, before anything is derived or compared; ``spec`` holds the checked values that the rest
-of the program speaks. A key belongs here only if some code honours it. Tables to come have their place beside these:
-``[retention]``.
+of the program speaks. A key belongs here only if some code honours it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from shipgraph.project.durations import DURATION_ALLOWED, DURATION_PATTERN
+from shipgraph.project.retention import RetentionTable, RetiredTable
 from shipgraph.project.visibility import VisibilityTable
 
 FILE_NAME: Final = "shipgraph.toml"
@@ -37,7 +38,6 @@ KEY_PATTERN: Final = "^[a-z0-9]+(?:[_-]+[a-z0-9]+)*$"
 ARGUMENT_PATTERN: Final = "^[A-Za-z_][A-Za-z0-9_]*$"
 SECRET_PATTERN: Final = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"  # noqa: S105 (the form of an id, not a secret)
 PLATFORM_PATTERN: Final = "^[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9.]+)?$"
-DURATION_PATTERN: Final = "^[1-9][0-9]{0,5}[smhdw]$"
 MEDIA_TYPE_PATTERN: Final = "^application/[a-z0-9][a-z0-9.+_-]{0,120}$"
 SOURCE_PATTERN: Final = "^https://[^/?#@\\s]+/[^?#@\\s]+$"
 RULE_PATTERN: Final = "^(?:push:[^\\s:]+|tag:[^\\s:*]*\\*|schedule:\\S+(?: \\S+){4}|dispatch)$"
@@ -46,7 +46,6 @@ NAME_ALLOWED: Final = "lower-case letters and digits, with . _ or - between them
 KEY_ALLOWED: Final = "lower-case letters and digits, with _ or - between them"
 ARGUMENT_ALLOWED: Final = "letters, digits and _, not a digit first"
 SECRET_ALLOWED: Final = "letters, digits, . _ and -"  # noqa: S105
-DURATION_ALLOWED: Final = 'a whole number and a unit of s, m, h, d or w, like "14d"'
 RULE_ALLOWED: Final = '"push:BRANCH", "schedule:CRON", "tag:PREFIX*" or "dispatch"'
 
 PlatformText = Annotated[
@@ -613,3 +612,5 @@ class ProjectFile(_Table, frozen=True, kw_only=True):
     build: BuildTable = BuildTable()
     transaction: TransactionTable = TransactionTable()
     visibility: VisibilityTable = VisibilityTable()
+    retention: RetentionTable = RetentionTable()
+    retired: RetiredTable = RetiredTable()

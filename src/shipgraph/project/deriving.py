@@ -27,6 +27,7 @@ from shipgraph.project.channels import (
 from shipgraph.project.durations import parse_duration
 from shipgraph.project.graph import Graph, ImageSpec, ImageTest
 from shipgraph.project.reading import Problem
+from shipgraph.project.retention import METADATA, PAYLOAD, RetentionSpec, derive_retention
 from shipgraph.project.spec import (
     BuildSpec,
     ExceptionSpec,
@@ -93,6 +94,7 @@ class _Deriver:
         signing = self.signing()
         self.check_transaction()
         self.check_repositories(graph, payload, metadata)
+        retention = self.retention(graph, payload, metadata)
         if self.problems or graph is None:
             return None
         build, transaction = self.file.build, self.file.transaction
@@ -119,6 +121,7 @@ class _Deriver:
                 transaction.lag, transaction.gap, transaction.settle, transaction.margin, transaction.concurrency
             ),
             visibility=VisibilitySpec(self.file.visibility.require),
+            retention=retention,
             description=table.description,
             licenses=table.licenses,
             source=table.source.rstrip("/") if table.source else None,
@@ -352,6 +355,15 @@ class _Deriver:
             if repository in taken:
                 self.note(at, f"{taken[repository]} and {thing} would share the repository {repository!r}")
             taken[repository] = thing
+
+    def retention(self, graph: Graph | None, payload: PayloadSpec | None, metadata: MetadataSpec) -> RetentionSpec:
+        if graph is None:
+            return RetentionSpec()  # the images' names are not known
+        repositories = {image.key: image.repository for image in graph}
+        if payload is not None:
+            repositories[PAYLOAD] = payload.repository
+        repositories[METADATA] = metadata.repository
+        return derive_retention(self.file.retention, self.file.retired, repositories, self.note)
 
     def platforms(self, at: KeyPath, texts: Sequence[str]) -> tuple[Platform, ...]:
         found: list[Platform] = []

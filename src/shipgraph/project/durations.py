@@ -7,6 +7,8 @@ from typing import Final
 
 from shipgraph.errors import ConfigurationError
 
+DURATION_PATTERN: Final = "^[1-9][0-9]{0,5}[smhdw]$"
+DURATION_ALLOWED: Final = 'a whole number and a unit of s, m, h, d or w, like "14d"'
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])", re.ASCII)
 

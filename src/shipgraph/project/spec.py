@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
+from shipgraph.project.retention import RetentionSpec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
@@ -142,6 +144,7 @@ class Project:
     build: BuildSpec = BuildSpec()
     transaction: TransactionSpec = TransactionSpec()
     visibility: VisibilitySpec = VisibilitySpec()
+    retention: RetentionSpec = field(default_factory=RetentionSpec)
     description: str | None = None
     licenses: str | None = None
     source: str | None = None

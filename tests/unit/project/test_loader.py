@@ -199,7 +199,7 @@ TABLES = [
     ("[build]\njobs = true", 2, "expected a whole number, got true or false", "build.jobs"),
     ("[transaction]\nlag = 5\nsettle = 10", 3, "more than 2 lag + gap = 10 s", "transaction.settle"),
     ("[transaction]\nlag = nan", 2, "out of range", "transaction.lag"),
-    ("[retention]\nkeep = 3", 1, "no key `retention`", "retention"),
+    ("[retain]\nkeep = 3", 1, "no key `retain`", "retain"),
 ]  # fmt: skip
 
 
