@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,9 @@ import anyio.to_thread
 
 from shipgraph.channel.metadata import LATEST, parse_time, serial_tag
 from shipgraph.check.channel import find_drift, open_transaction, read_channel, read_journal, strip_host
+from shipgraph.check.evidence import Verifiers, evidence_rows
+from shipgraph.check.row import Row, State
 from shipgraph.errors import RegistryError, ShipgraphError
-from shipgraph.evidence.requirements import Kind
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
 from shipgraph.records.sets import set_tag
@@ -25,7 +25,7 @@ from shipgraph.store.content import read_blob
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from shipgraph.channel.journal import JournalEntry
@@ -33,24 +33,6 @@ if TYPE_CHECKING:
     from shipgraph.check.channel import ChannelView, CheckStore, Names
     from shipgraph.oci.platform import Platform
     from shipgraph.store.protocols import Prober
-
-
-class State(StrEnum):
-    """How a row of the checklist stands."""
-
-    OK = "ok"
-    BROKEN = "BROKEN"
-    MISSING = "MISSING"
-    NOT_APPLICABLE = "not applicable"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: what was checked, how it stands, and what was found."""
-
-    name: str
-    state: State
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +50,15 @@ async def check_channel(
     channel: str,
     expected: Expected,
     *,
+    verifiers: Verifiers,
     anonymous: Prober | None,
     local_payload: Path | None,
 ) -> list[Row]:
-    """Every row for one channel; ``anonymous`` reads without credentials, None where that proves nothing.
+    """Every row for one channel.
+
+    Args:
+        verifiers: who is asked about evidence.
+        anonymous: reads without credentials; None where that proves nothing.
 
     Raises:
         RegistryUnavailable: the registry gives no answer at all.
@@ -110,7 +97,12 @@ async def check_channel(
     ]
     rows.extend(await gather([partial(row, name, check) for name, check in checks]))
     rows.append(Row("retention", State.NOT_APPLICABLE, "no prune record"))
-    rows.extend(_evidence_rows(expected.required))
+    try:
+        rows.extend(await evidence_rows(store, names, metadata, view.digest, expected.required, verifiers))
+    except RegistryError:
+        raise
+    except ShipgraphError as error:
+        rows.append(Row("evidence", State.BROKEN, str(error)))
     return rows
 
 
@@ -272,16 +264,3 @@ async def _public_problems(anonymous: Prober | None, names: Names, metadata: Cha
             return f"{repository}: {error}"
 
     return [problem for problem in await gather([partial(one, *pair) for pair in wanted]) if problem]
-
-
-def _evidence_rows(required: Iterable[str]) -> list[Row]:
-    """No kind of evidence can be verified yet, so none counts."""
-    wanted = set(required)
-    return [
-        Row(
-            f"evidence: {kind}",
-            State.BROKEN if kind in wanted else State.MISSING,
-            "required, and not there" if kind in wanted else "not required by this project",
-        )
-        for kind in Kind
-    ]

@@ -20,15 +20,18 @@ async def open_recovery(
     folder: Path, registry: str | None, root: Path | None, interrupt: Interrupt, emit: Emit, *, wait: bool = False
 ) -> AsyncIterator[Recovery]:
     """A project's channels on its registry, ready to be mended."""
+    from shipgraph.engine.attesting import renewal_signer
     from shipgraph.engine.opening import open_target, open_view
     from shipgraph.engine.recovering import Recovery
     from shipgraph.engine.releasing import Transacting
+    from shipgraph.engine.workspace import Workspace
     from shipgraph.promote.stage import Wishes
 
     view = await open_view(folder, registry, root)
     async with open_target(view.registry, view.project, root) as (store, timing, jobs):
         transacting = Transacting(Wishes(wait), jobs=jobs, stop=lambda: interrupt.asked, protected=interrupt.protected)
-        yield Recovery(view, store, timing, transacting, emit=emit)
+        sign = renewal_signer(view, Workspace.of(view.project.folder), store, emit=emit)
+        yield Recovery(view, store, timing, transacting, emit=emit, sign=sign)
 
 
 def outcome_json(channel: str, outcome: Settled | Unchanged) -> dict[str, Any]:

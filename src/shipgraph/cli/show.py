@@ -33,8 +33,10 @@ def published_json(published: Published) -> dict[str, Any]:
     return document
 
 
-def release_json(release: Release, found: ReleaseSet, outcome: Settled | Unchanged, evidence: Survey) -> dict[str, Any]:
-    """What all commands that finalize print."""
+def release_json(
+    release: Release, found: ReleaseSet, outcome: Settled | Unchanged | None, evidence: Survey
+) -> dict[str, Any]:
+    """What all commands that finalize print; without an outcome nothing was to be moved."""
     return {
         "channel": release.channel,
         "version": release.version,
@@ -42,7 +44,7 @@ def release_json(release: Release, found: ReleaseSet, outcome: Settled | Unchang
         "commit": release.commit,
         "dirty": release.dirty,
         "immutableTag": found.immutable_tag,
-        "serial": outcome.serial,
+        "serial": None if outcome is None else outcome.serial,
         "moved": isinstance(outcome, Settled),
         "images": [
             {
@@ -60,7 +62,9 @@ def release_json(release: Release, found: ReleaseSet, outcome: Settled | Unchang
             "digest": str(found.payload.digest),
             "layer": str(found.payload.layers[0].digest),
         },
-        "metadata": {
+        "metadata": None
+        if outcome is None
+        else {
             "repository": f"{release.registry}/{release.metadata_repository}",
             "digest": str(outcome.metadata),
         },
@@ -72,7 +76,7 @@ def release_json(release: Release, found: ReleaseSet, outcome: Settled | Unchang
 def release_text(
     release: Release,
     found: ReleaseSet,
-    outcome: Settled | Unchanged,
+    outcome: Settled | Unchanged | None,
     evidence: Survey,
     images: tuple[ImageResult, ...] = (),
 ) -> str:
@@ -89,10 +93,10 @@ def release_text(
     ]
     if found.payload is not None and found.payload_repository is not None:
         rows.append([found.payload_repository, str(found.payload.digest)[:19], "", ""])
-    rows.append([release.metadata_repository, str(outcome.metadata)[:19], "", f"serial {outcome.serial}"])
-    moved = isinstance(outcome, Settled)
+    if outcome is not None:
+        rows.append([release.metadata_repository, str(outcome.metadata)[:19], "", f"serial {outcome.serial}"])
     lines = [
-        f"channel {release.channel}  version {release.version}  {found.immutable_tag}",
+        f"channel {release.channel or 'none'}  version {release.version}  {found.immutable_tag}",
         "",
         table(rows, head=["repository", "digest", "platforms", ""]),
         "",
@@ -101,7 +105,12 @@ def release_text(
     if release.omitted_platforms:
         lines.append("not built: " + ", ".join(map(str, release.omitted_platforms)))
     tags = ", ".join(release.moving_tags)
-    lines.append(f"moved: {tags} of every image, together" if moved else f"unchanged: {tags} already is this release")
+    if outcome is None:
+        lines.append("a pull request: built, gated and tested; nothing is published")
+    elif isinstance(outcome, Settled):
+        lines.append(f"moved: {tags} of every image, together")
+    else:
+        lines.append(f"unchanged: {tags} already is this release")
     return "\n".join(lines)
 
 

@@ -3,137 +3,44 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from shipgraph import __version__
-from shipgraph.attest.key import KEY_PLACE, LOCAL, load_key, make_key, parse_key
 from shipgraph.attest.provenance import LOCAL_BUILDER, Origin, image_provenance, pack_provenance
 from shipgraph.attest.stage import Attested, Intent, attest
 from shipgraph.build.claims import find_build
 from shipgraph.build.inputs import ANNOTATION_INPUTS
 from shipgraph.channel.metadata import rfc3339
-from shipgraph.errors import ConfigurationError, Refused
+from shipgraph.engine.opening import owner
+from shipgraph.engine.signing import find_signing, rule_of
+from shipgraph.errors import Refused
 from shipgraph.events import Finished, Started
 from shipgraph.evidence.referrers import ReferrerVerifier
-from shipgraph.evidence.requirements import Kind, Subject
-from shipgraph.evidence.trust import Identity, SignerRule, TrustPolicy
+from shipgraph.evidence.requirements import Kind, Subject, image_subject, payload_subject, platform_subject
 from shipgraph.oci.digest import Digest
-from shipgraph.oci.reference import is_loopback
-from shipgraph.promote.collect import ReleaseSet, collect_set
+from shipgraph.oci.platform import Platform
+from shipgraph.promote.collect import ReleaseSet, SetImage, collect_set
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
 
-    from shipgraph.attest.key import KeySigner
-    from shipgraph.attest.stage import AttestationStore
     from shipgraph.channel.metadata import ChannelMetadata
+    from shipgraph.engine.signing import Signing
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
-    from shipgraph.evidence.signer import Signer
+    from shipgraph.oci.descriptor import Descriptor
     from shipgraph.oci.manifest import ImageIndex, ImageManifest
     from shipgraph.project.release import Release
     from shipgraph.records.builds import BuildRecord
+    from shipgraph.remote.store import RemoteStore
     from shipgraph.store.protocols import Store
 
 TASK = "attest"
-KEY_VARIABLE = "SHIPGRAPH_SIGNING_KEY"
-ENVIRONMENT_KEY = "environment"
-
-
-@dataclass(frozen=True, slots=True)
-class Signing:
-    """What evidence of a release is made and judged with: ``also`` gets every bundle as well."""
-
-    signer: Signer
-    policy: TrustPolicy
-    also: AttestationStore | None = None
-
-
-def trust_of(release: Release, workspace: Workspace, host: str) -> TrustPolicy:
-    """Whom a project trusts: what its file says and, on this machine alone, this machine's own key.
-
-    Args:
-        host: the registry that evidence is read from.
-
-    Raises:
-        ConfigurationError: the trust configuration or the machine's key can't be read.
-    """
-    spec = release.project.signing
-    identities = spec.identities
-    if identities is None:
-        branch = f"refs/heads/{release.project.default_branch}"
-        identities = (Identity(release.source, refs=(branch, "refs/tags/*")),) if release.source else ()
-    keys = spec.keys
-    place = workspace.root / KEY_PLACE
-    if is_local(release, host) and place.exists():
-        keys = (*keys, load_key(place).public)
-    text = None if spec.trust_config is None else release.project.locate(spec.trust_config).read_text()
-    return TrustPolicy(keys, identities, text)
-
-
-def rule_of(release: Release, channel: str, host: str) -> SignerRule:
-    """Who may sign a channel's metadata; on this machine alone, this machine's own key as well.
-
-    Raises:
-        ConfigurationError: the project has no such channel.
-    """
-    channels = release.project.channels
-    if channel not in channels:
-        raise ConfigurationError(f"there is no channel {channel!r}", allowed=", ".join(channels))
-    rule = channels[channel].signer
-    if rule.keys is not None and is_local(release, host):
-        return replace(rule, keys=(*rule.keys, LOCAL))
-    return rule
-
-
-def is_local(release: Release, host: str) -> bool:
-    """Whether nothing of it leaves this machine."""
-    return release.rehearsal or is_loopback(host)
-
-
-def open_signing(release: Release, workspace: Workspace, host: str, *, also: AttestationStore | None = None) -> Signing:
-    """Who signs here, and whom the project trusts; a key is made where a rehearsal has none yet.
-
-    Raises:
-        ConfigurationError: there is nothing to sign with.
-    """
-    from shipgraph.attest.keyless import KeylessSigner, has_token
-
-    spec = release.project.signing
-    keyless = spec.by == "keyless" or (spec.by == "auto" and has_token() and not is_local(release, host))
-    if keyless:
-        policy = trust_of(release, workspace, host)
-        return Signing(KeylessSigner(trust_config=policy.trust_config), policy, also)
-    signer = local_signer(release, workspace, host)
-    return Signing(signer, trust_of(release, workspace, host), also)
-
-
-def local_signer(release: Release, workspace: Workspace, host: str) -> KeySigner:
-    """The key that signs on this machine: the one in the environment, else the workspace's, named as the file does.
-
-    Raises:
-        ConfigurationError: there is none, and this is no rehearsal that could make one.
-    """
-    place = workspace.root / KEY_PLACE
-    if text := os.environ.get(KEY_VARIABLE):
-        signer = parse_key(text.encode(), ENVIRONMENT_KEY, where=f"${KEY_VARIABLE}")
-    elif place.exists():
-        signer = load_key(place)
-    elif is_local(release, host):
-        workspace.prepare()
-        signer = make_key(place)
-    else:
-        raise ConfigurationError(
-            f"there is nothing to sign with: neither ${KEY_VARIABLE} nor {place}",
-            hint="`shipgraph attest --print-key` makes a key; sign keyless in a job with `id-token: write`",
-        )
-    for key in release.project.signing.keys:
-        if key.hint == signer.public.hint:
-            return signer.named(key.name)
-    return signer
+Predicate: TypeAlias = "Callable[[], dict[str, Any]]"
 
 
 def origin_of(release: Release) -> Origin:
@@ -159,20 +66,41 @@ async def attest_release(
         Refused: an image or its build record is missing; or the signer is not trusted.
         SigningFailed, RegistryError
     """
-    emit(Started(TASK, "attest"))
     found = await collect_set(target, release, release.immutable_tag(revision))
     intents = await provenance_intents(release, found, target=target, run=run)
+    return found, await sign(intents, target=target, signing=signing, emit=emit)
+
+
+async def sign(
+    intents: Sequence[Intent],
+    *,
+    target: Store,
+    signing: Signing,
+    emit: Emit,
+    verifier: ReferrerVerifier | None = None,
+) -> Attested:
+    """Sign what is not stated yet, in one ceremony, and attach it.
+
+    Raises:
+        EvidenceUntrusted: the signer is not one whom the project trusts.
+        SigningFailed, RegistryError
+    """
+    emit(Started(TASK, "attest"))
     done = await attest(
         target,
         intents,
         signer=signing.signer,
-        verifier=ReferrerVerifier(target, signing.policy),
+        verifier=verifier or signing.verifier(target),
         policy=signing.policy,
         also=signing.also,
     )
-    outcome = f"{len(done.made)} signed by {done.signer}" if done.made else "unchanged"
-    emit(Finished(TASK, "attest", outcome))
-    return found, done
+    emit(Finished(TASK, "attest", f"{len(done.made)} signed by {done.signer}" if done.made else "unchanged"))
+    return done
+
+
+def intent_for(release: Release, subject: Subject, descriptor: Descriptor, kind: Kind, make: Predicate) -> Intent:
+    """What is to be stated about something in the release's registry, under its full name."""
+    return Intent(subject, descriptor, f"{release.registry}/{subject.repository}", kind, make)
 
 
 async def provenance_intents(release: Release, found: ReleaseSet, *, target: Store, run: str) -> list[Intent]:
@@ -181,53 +109,57 @@ async def provenance_intents(release: Release, found: ReleaseSet, *, target: Sto
     Raises:
         Refused: a build record is missing.
     """
-    origin = origin_of(release)
     intents = [
         intent
-        for some in await gather([partial(_image_intents, release, origin, image, target) for image in found.images])
+        for some in await gather([partial(_image_intents, release, image, target) for image in found.images])
         for intent in some
     ]
-    if found.payload is not None and found.payload_repository is not None:
-        payload = found.payload
-        subject = Subject("payload", found.payload_repository, payload.digest, frozenset({Kind.PROVENANCE}))
-        parameters = {"version": release.version}
-        contents = [(image.key, image.index.digest) for image in found.images]
-        contents.extend(("layer", layer.digest) for layer in payload.layers)
-        make = partial(
-            pack_provenance,
-            origin,
-            what="payload",
-            parameters=parameters,
-            contents=contents,
-            run=run,
-            at=rfc3339(release.commit_time),
-        )
-        name = f"{release.registry}/{found.payload_repository}"
-        intents.append(Intent(subject, payload.descriptor, name, Kind.PROVENANCE, make))
+    if found.payload is not None:
+        intents.append(payload_intent(release, found, run=run))
     return intents
 
 
-async def _image_intents(release: Release, origin: Origin, image: Any, target: Store) -> list[Intent]:
-    name = f"{release.registry}/{image.repository}"
-    kinds = frozenset({Kind.PROVENANCE})
-
-    async def one(manifest: ImageManifest | ImageIndex, title: str, platforms: dict[str, Digest] | None) -> Intent:
-        record = await _record(release, image.repository, manifest, title, target)
-        subject = Subject(title, image.repository, manifest.digest, kinds)
-        make = partial(image_provenance, origin, record, platforms=platforms)
-        return Intent(subject, manifest.descriptor, name, Kind.PROVENANCE, make)
-
-    async def platform(child: Any) -> Intent:
-        manifest = await target.manifest(image.repository, child.digest)
-        return await one(manifest, f"{image.key} ({child.platform or '?'})", None)
-
-    platforms = {str(child.platform): child.digest for child in image.index.manifests}
-    return await gather(
-        [
-            partial(one, image.index, image.key, platforms),
-            *(partial(platform, child) for child in image.index.manifests),
-        ]
+def payload_intent(release: Release, found: ReleaseSet, *, run: str) -> Intent:
+    """The provenance of a set's payload."""
+    payload, repository = found.payload, found.payload_repository
+    assert payload is not None  # noqa: S101 (who calls knows that the set has one)
+    assert repository is not None  # noqa: S101
+    contents = [(image.key, image.index.digest) for image in found.images]
+    contents.extend(("layer", layer.digest) for layer in payload.layers)
+    make = partial(
+        pack_provenance,
+        origin_of(release),
+        what="payload",
+        parameters={"version": release.version},
+        contents=contents,
+        run=run,
+        at=rfc3339(release.commit_time),
     )
+    subject = payload_subject(repository, payload.digest)
+    return intent_for(release, subject, payload.descriptor, Kind.PROVENANCE, make)
+
+
+def platform_intent(release: Release, key: str, record: BuildRecord, descriptor: Descriptor) -> Intent:
+    """The provenance of one platform of an image, by its build record."""
+    subject = platform_subject(key, record.repository, descriptor.digest, Platform.parse(record.platform))
+    make = partial(image_provenance, origin_of(release), record, platforms=None)
+    return intent_for(release, subject, descriptor, Kind.PROVENANCE, make)
+
+
+async def _image_intents(release: Release, image: SetImage, target: Store) -> list[Intent]:
+    async def platform(child: Descriptor) -> Intent:
+        manifest = await target.manifest(image.repository, child.digest)
+        title = f"{image.key} ({child.platform or '?'})"
+        return platform_intent(
+            release, image.key, await _record(release, image.repository, manifest, title, target), manifest.descriptor
+        )
+
+    record = await _record(release, image.repository, image.index, image.key, target)
+    platforms = {str(child.platform): child.digest for child in image.index.manifests}
+    make = partial(image_provenance, origin_of(release), record, platforms=platforms)
+    subject = image_subject(image.key, image.repository, image.index)
+    whole = intent_for(release, subject, image.index.descriptor, Kind.PROVENANCE, make)
+    return [whole, *await gather([partial(platform, child) for child in image.index.manifests])]
 
 
 async def _record(
@@ -288,3 +220,30 @@ async def attest_metadata(
         rule=rule,
         also=signing.also,
     )
+
+
+def metadata_signer(
+    release: Release, channel: str, *, target: Store, host: str, signing: Signing, run: str
+) -> Callable[[ChannelMetadata, ImageManifest], Awaitable[None]]:
+    """``attest_metadata`` as the transaction calls it: once for each metadata that it has pushed."""
+
+    async def sign_metadata(metadata: ChannelMetadata, manifest: ImageManifest) -> None:
+        await attest_metadata(release, channel, metadata, manifest, target=target, host=host, signing=signing, run=run)
+
+    return sign_metadata
+
+
+def renewal_signer(
+    view: Release, workspace: Workspace, store: RemoteStore, *, emit: Emit
+) -> Callable[[ChannelMetadata, ImageManifest], Awaitable[None]]:
+    """Signs the metadata that a rollback or a refresh makes anew; who signs is found out when there is something."""
+
+    async def sign_metadata(metadata: ChannelMetadata, manifest: ImageManifest) -> None:
+        signing = find_signing(view, workspace, store.host, emit=emit)
+        if signing is not None:
+            await attest_metadata(
+                view, metadata.channel, metadata, manifest, target=store, host=store.host, signing=signing,
+                run=owner().run,
+            )  # fmt: skip
+
+    return sign_metadata

@@ -12,8 +12,8 @@ import anyio
 from shipgraph.consume.channel import Believed, read_believed
 from shipgraph.consume.install import Installed, install
 from shipgraph.consume.memory import SerialMemory
-from shipgraph.engine.attesting import rule_of, trust_of
 from shipgraph.engine.opening import open_target, open_view
+from shipgraph.engine.signing import rule_of, trust_of
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import ConfigurationError
 from shipgraph.evidence.referrers import ReferrerVerifier

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from shipgraph.engine.workspace import user_cache
 from shipgraph.errors import Refused
 from shipgraph.oci.reference import Reference
 from shipgraph.scan.exceptions import Accepted
@@ -16,6 +18,7 @@ from shipgraph.scan.stage import Subject, check_verdicts, gate_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from shipgraph.oci.platform import Platform
     from shipgraph.project.release import Release
     from shipgraph.project.spec import GateSpec
+    from shipgraph.scan.kingfisher import Kingfisher
     from shipgraph.scan.scanner import Scanner
     from shipgraph.scan.verdict import Verdict
     from shipgraph.store.protocols import Fetcher, Resolver
@@ -74,6 +78,39 @@ class Gate:
         check_verdicts(tuple(self.verdicts.values()))
 
 
+class Gates:
+    """The gates of one run: one for each registry that is read, over the same verdicts; opened when they are used."""
+
+    def __init__(self, spec: GateSpec, workspace: Workspace, *, emit: Emit) -> None:
+        self._spec, self._workspace, self._emit = spec, workspace, emit
+        self._open: dict[str, Gate] = {}
+
+    def at(self, host: str) -> Gate:
+        """The gate that reads a registry.
+
+        Args:
+            host: the registry as this machine reaches it.
+        """
+        if host not in self._open:
+            self._open[host] = open_gate(self._spec, host=host, workspace=self._workspace, emit=self._emit)
+        return self._open[host]
+
+    def verdict(self, repository: str, digest: Digest) -> Verdict | None:
+        """What was found out about a digest, wherever it was read."""
+        found = (gate.verdicts.get((repository, digest)) for gate in self._open.values())
+        return next((verdict for verdict in found if verdict is not None), None)
+
+    def check(self) -> None:
+        """Refuse the release if any verdict so far does; the message names all of them.
+
+        Raises:
+            Refused
+        """
+        verdicts = [verdict for gate in self._open.values() for verdict in gate.verdicts.values()]
+        if verdicts:
+            check_verdicts(verdicts)
+
+
 def open_gate(spec: GateSpec, *, host: str, workspace: Workspace, emit: Emit) -> Gate:
     """The gate of a project.
 
@@ -96,11 +133,18 @@ def make_scanner(name: str, *, host: str, workspace: Workspace) -> Scanner:
         from shipgraph.scan.trivy import Trivy
 
         return Trivy(host, folder=folder / "trivy", cache=lambda version: ReportCache(folder / "reports", version))
-    from shipgraph.scan.kingfisher import Kingfisher
     from shipgraph.scan.layers import LayeredScanner
 
-    content = Kingfisher(folder / "rules")
+    content = _kingfisher(user_cache() or workspace.root)
     return LayeredScanner(content, cache=ReportCache(folder / "reports", content.version))
+
+
+@lru_cache
+def _kingfisher(cache: Path) -> Kingfisher:
+    """One for the whole process, which loads its rules once; they are compiled once for all projects."""
+    from shipgraph.scan.kingfisher import Kingfisher
+
+    return Kingfisher(cache / FOLDER / "rules")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from shipgraph.build.context import Context
     from shipgraph.engine.bases import BaseSupply
+    from shipgraph.engine.gating import Gates
     from shipgraph.engine.workshop import Workshop
     from shipgraph.events import Emit
     from shipgraph.oci.digest import Digest
@@ -44,12 +45,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PlatformImage:
-    """One image for one platform as it is in the target registry; ``fresh`` if this run built it."""
+    """One image for one platform as it is in the target registry; ``fresh`` if this run built it.
+
+    ``withheld`` if the gate refused it, or what it was built from: then it is in the job's registry alone.
+    """
 
     key: str
     platform: Platform
     built: Built
     fresh: bool
+    withheld: bool = False
 
 
 Images: TypeAlias = "dict[tuple[str, Platform], PlatformImage]"
@@ -115,18 +120,23 @@ async def build_platforms(
     target: Store,
     workshop: Workshop | None,
     supply: BaseSupply,
+    gates: Gates | None,
     timing: Timing,
     run: str,
     emit: Emit,
 ) -> Images:
     """Bring images and all they are built from into the target registry by digest, with their records; no tag moves.
 
+    What the gate refuses stays in the job's registry. The rest is built all the same, so that every finding is known.
+
     Args:
         keys: a closure of the graph, in topological order.
         platforms: which of the release's platforms.
         workshop: where images are built; None where only what is there already counts.
+        gates: what a build has to pass; needed where there is a workshop.
 
     Raises:
+        Refused: the gate refused an image that was built.
         BuildFailed, DiskFull, ToolMissing, ConfigurationError, RegistryError
     """
     contexts = await read_contexts(release, keys, emit=emit)
@@ -154,22 +164,29 @@ async def build_platforms(
                 hint=f"build it: shipgraph build {key} --platform {platform}",
             )
         else:
+            assert gates is not None  # noqa: S101 (nothing is built without a gate)
             async with workshop.jobs:
                 built = await _build(
                     build, release, target=target, workshop=workshop, supply=supply, run=run, emit=emit
                 )
-            # the next build begins meanwhile: a claim may have to wait until the registry has settled
-            built = await publish_platform(
-                built,
-                job=(await workshop.registry()).store,
-                target=target,
-                metadata=release.metadata_repository,
-                settle=timing.settle,
-                sleep=anyio.sleep,
-                emit=emit,
-                mount_from=None if image.parent is None else release.repository(image.parent),
+            registry = await workshop.registry()
+            verdict = await gates.at(registry.address).look_at(
+                registry.store, build.title, build.repository, built.digest
             )
-            images[key, platform] = PlatformImage(key, platform, built, fresh=True)
+            withheld = verdict.refused or (image.parent is not None and images[image.parent, platform].withheld)
+            if not withheld:
+                # the next build begins meanwhile: a claim may have to wait until the registry has settled
+                built = await publish_platform(
+                    built,
+                    job=registry.store,
+                    target=target,
+                    metadata=release.metadata_repository,
+                    settle=timing.settle,
+                    sleep=anyio.sleep,
+                    emit=emit,
+                    mount_from=None if image.parent is None else release.repository(image.parent),
+                )
+            images[key, platform] = PlatformImage(key, platform, built, fresh=True, withheld=withheld)
         done.set()
 
     for platform in platforms:
@@ -180,6 +197,8 @@ async def build_platforms(
             for key in wanted
         ]
         await gather(calls)
+    if gates is not None:
+        gates.check()
     return images
 
 

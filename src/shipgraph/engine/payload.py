@@ -9,14 +9,18 @@ import anyio
 import anyio.to_thread
 
 from shipgraph.channel.metadata import rfc3339
+from shipgraph.engine.gating import Gates
+from shipgraph.engine.opening import owner
+from shipgraph.engine.proving import prove_payload
 from shipgraph.events import Finished, Started
 from shipgraph.payload.files import PayloadImage, select_files
-from shipgraph.payload.stage import pack_payload, payload_manifest, publish_payload
+from shipgraph.payload.stage import pack_payload, payload_manifest, publish_payload, store_payload
 from shipgraph.project.git import list_files
-from shipgraph.promote.collect import collect_images, payload_tag
+from shipgraph.promote.collect import ReleaseSet, collect_images, payload_tag
 
 if TYPE_CHECKING:
-    from shipgraph.engine.workspace import Workspace
+    from shipgraph.engine.signing import Signing
+    from shipgraph.engine.workshop import Workshop
     from shipgraph.events import Emit
     from shipgraph.oci.manifest import ImageManifest
     from shipgraph.project.release import Release
@@ -39,12 +43,21 @@ async def check_payload(release: Release) -> None:
 
 
 async def make_payload(
-    release: Release, revision: int, *, target: Store, workspace: Workspace, timing: Timing, emit: Emit
+    release: Release,
+    revision: int,
+    *,
+    target: Store,
+    workshop: Workshop,
+    timing: Timing,
+    signing: Signing | None,
+    emit: Emit,
 ) -> bool:
-    """Pack and push the payload; whether anything was uploaded. A project without a payload has nothing to do.
+    """Pack, gate and push the payload; whether anything was uploaded. A project without a payload has nothing to do.
+
+    It goes to the job's registry first, and from there on only once the gate has passed it.
 
     Raises:
-        Refused: an image of the set is missing.
+        Refused: an image of the set is missing, or the gate found a secret.
         ConfigurationError, ImmutableTagConflict, RegistryError
     """
     spec, repository = release.project.payload, release.payload_repository
@@ -57,6 +70,7 @@ async def make_payload(
     images = [
         PayloadImage(image.key, image.repository.rpartition("/")[2], image.index.digest) for image in found.images
     ]
+    workspace = workshop.workspace
     workspace.prepare()
     await anyio.Path(workspace.payload).mkdir(parents=True, exist_ok=True)
     packed = await pack_payload(release, spec, images, await list_files(release.project.folder), workspace.payload)
@@ -67,12 +81,30 @@ async def make_payload(
             spec, packed.layer, packed.sbom_layer, version=version, created=created, source=release.source
         )
 
+    gates = Gates(release.project.gate, workspace, emit=emit)
+    mine = manifest(release.version)
+    if not await target.has_manifest(repository, mine.digest):
+        registry = await workshop.registry()
+        await store_payload(registry.store, repository, packed, mine)
+        await gates.at(registry.address).look_at(registry.store, "payload", repository, mine.digest)
+        gates.check()
     uploaded = await publish_payload(
         target,
         repository,
         packed,
-        [(tag, manifest(tag)), (payload_tag(tag, release.version), manifest(release.version))],
+        [(tag, manifest(tag)), (payload_tag(tag, release.version), mine)],
         settle=timing.settle,
+    )
+    await prove_payload(
+        release,
+        ReleaseSet(tag, found.images, repository, mine),
+        gates=gates,
+        target=target,
+        host=workshop.target_host,
+        signing=signing,
+        provenance=False,
+        run=owner().run,
+        emit=emit,
     )
     emit(Finished(TASK, "payload", "published" if uploaded else "unchanged", time.monotonic() - began))
     return uploaded

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from shipgraph.build.claims import newest_set
 from shipgraph.channel.journal import Kind
 from shipgraph.engine.bases import check_pinned
-from shipgraph.engine.opening import Asked, open_view
+from shipgraph.engine.gating import Gates
+from shipgraph.engine.opening import Asked, open_view, owner
+from shipgraph.engine.proving import prove_payload
 from shipgraph.engine.releasing import Transacting, finish
 from shipgraph.errors import ConfigurationError, Refused
 from shipgraph.events import Note
@@ -17,9 +19,11 @@ from shipgraph.payload.stage import version_payload
 from shipgraph.project.channels import decide
 from shipgraph.project.git import find_commit, read_git
 from shipgraph.project.trigger import Trigger
-from shipgraph.promote.collect import payload_tag
+from shipgraph.promote.collect import collect_set, payload_tag
 
 if TYPE_CHECKING:
+    from shipgraph.engine.signing import Signing
+    from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
     from shipgraph.evidence.requirements import Survey
     from shipgraph.project.release import Release
@@ -63,9 +67,23 @@ async def open_promotion(asked: Asked, commit: str | None) -> Release:
 
 
 async def promote(
-    release: Release, *, target: Store, timing: Timing, transacting: Transacting, emit: Emit
+    release: Release,
+    *,
+    target: Store,
+    host: str,
+    workspace: Workspace,
+    signing: Signing | None,
+    timing: Timing,
+    transacting: Transacting,
+    emit: Emit,
 ) -> tuple[Release, ReleaseSet, Survey, Settled | Unchanged]:
     """Move the newest revision of the release's commit to the release's channel and version.
+
+    The payload's manifest for the version is made, gated and attested here; of everything else the evidence must be
+    there.
+
+    Args:
+        host: the registry as this machine reaches it.
 
     Raises:
         Refused: there is no such release, it is incomplete, or it lacks evidence that is required.
@@ -87,9 +105,28 @@ async def promote(
         await version_payload(
             target, spec, repository, tag, payload_tag(tag, release.version), release.version, timing.settle
         )
+        await prove_payload(
+            release,
+            await collect_set(target, release, tag),
+            gates=Gates(release.project.gate, workspace, emit=emit),
+            target=target,
+            host=host,
+            signing=signing,
+            provenance=True,
+            run=owner().run,
+            emit=emit,
+        )
     emit(Note(f"promoting {tag} to {release.channel} as {release.version}"))
     found, evidence, outcome = await finish(
-        release, record.revision, target=target, timing=timing, transacting=transacting, kind=Kind.PROMOTE, emit=emit
+        release,
+        record.revision,
+        target=target,
+        host=host,
+        signing=signing,
+        timing=timing,
+        transacting=transacting,
+        kind=Kind.PROMOTE,
+        emit=emit,
     )
     return release, found, evidence, outcome
 

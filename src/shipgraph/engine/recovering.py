@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from shipgraph.engine.releasing import Transacting
     from shipgraph.events import Emit
     from shipgraph.project.release import Release
+    from shipgraph.promote.stage import SignMetadata
     from shipgraph.promote.timing import Timing
     from shipgraph.store.protocols import Deleter, Store
 
@@ -99,10 +100,12 @@ class Recovery:
         emit: Emit,
         alive: Liveness = nobody_knows,
         untagger: Untagger | None = None,
+        sign: SignMetadata | None = None,
     ) -> None:
         self._view, self._store, self._timing = view, store, timing
         self._transacting, self._emit, self._alive = transacting, emit, alive
         self._untagger = untagger or RegistryUntagger(store)
+        self._sign = sign
         self._repository = view.metadata_repository
         self._type = view.project.metadata.artifact_type
 
@@ -231,6 +234,8 @@ class Recovery:
         )
         document = encode_metadata(metadata, self._type, source=self._view.source)
         await push_document(self._store, self._repository, document)
+        if self._sign is not None:
+            await self._sign(metadata, document.manifest)
         return document.manifest.digest
 
     async def _entry(self, tag: str) -> JournalSeen:

@@ -6,13 +6,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, Kind, State, decode_entry
 from shipgraph.engine.assembling import ImageResult, assemble_images
+from shipgraph.engine.attesting import attest_release, metadata_signer
 from shipgraph.engine.bases import BaseSupply, settle_set
+from shipgraph.engine.gating import Gates
 from shipgraph.engine.images import Images, build_platforms
 from shipgraph.engine.opening import GitAncestry, owner
 from shipgraph.engine.payload import check_payload, make_payload
+from shipgraph.engine.proving import prove_images
 from shipgraph.engine.sets import newest_record
+from shipgraph.engine.signing import find_signing
+from shipgraph.engine.testing import run_release_tests
 from shipgraph.errors import BaseGone, ChannelBusy, ConfigurationError
 from shipgraph.events import Finished, Note, Started
 from shipgraph.evidence.requirements import Survey, survey
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from shipgraph.channel.journal import Owner
+    from shipgraph.engine.signing import Signing
+    from shipgraph.engine.testing import Tested
     from shipgraph.engine.workshop import Workshop
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
@@ -53,21 +62,22 @@ class Transacting:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a release did."""
+    """What a release did; a pull request's has no ``outcome``, for no tag of it moves."""
 
     release: Release
     revision: int
     images: tuple[ImageResult, ...]
     found: ReleaseSet
     payload_uploaded: bool
+    tested: Tested
     evidence: Survey
-    outcome: Settled | Unchanged
+    outcome: Settled | Unchanged | None
 
     @property
     def unchanged(self) -> bool:
         """Whether nothing was built, uploaded or moved."""
         nothing_built = not any(image.built for image in self.images)
-        return nothing_built and not self.payload_uploaded and isinstance(self.outcome, Unchanged)
+        return nothing_built and not self.payload_uploaded and not isinstance(self.outcome, Settled)
 
 
 async def build_images(
@@ -78,20 +88,25 @@ async def build_images(
     target: Store,
     workshop: Workshop,
     timing: Timing,
+    signing: Signing | None,
     emit: Emit,
 ) -> tuple[SetRecord, Images]:
     """Claim or join the set, then build what is missing of the images and all they are built from.
 
-    They are pushed by digest, with a record each; no tag of an image is set.
+    What the gate lets pass is pushed by digest, with a record each, its SBOM, and signed evidence; no tag of an image
+    is set.
 
     Args:
         platforms: only these of the release's platforms.
+        signing: None where nothing is signed.
 
     Raises:
+        Refused: the gate found a secret.
         UnpinnedBase, BuildFailed, DiskFull, ToolMissing, ConfigurationError, Conflict, RegistryError
     """
     closure = release.project.graph.closure(keys)
     wanted = _narrowed(release, platforms)
+    gates = Gates(release.project.gate, workshop.workspace, emit=emit)
 
     async def attempt(supply: BaseSupply, *, refresh: bool) -> tuple[SetRecord, Images]:
         record = await settle_set(release, supply, target=target, timing=timing, refresh=refresh)
@@ -105,6 +120,7 @@ async def build_images(
             target=target,
             workshop=workshop,
             supply=supply,
+            gates=gates,
             timing=timing,
             run=owner().run,
             emit=emit,
@@ -113,14 +129,33 @@ async def build_images(
 
     async with BaseSupply(release, workshop.workspace, emit=emit) as supply:
         try:
-            return await attempt(supply, refresh=False)
+            record, images = await attempt(supply, refresh=False)
         except BaseGone as gone:
             emit(Note(f"{gone}; resolving bases again", warning=True))
-            return await attempt(supply, refresh=True)
+            record, images = await attempt(supply, refresh=True)
+    built = any(image.fresh for image in images.values())
+    await prove_images(
+        release,
+        images,
+        gates=gates,
+        target=target,
+        host=workshop.target_host,
+        job=(await workshop.registry()).store if built else None,
+        signing=signing,
+        emit=emit,
+    )
+    return record, images
 
 
 async def build_and_assemble(
-    release: Release, keys: Sequence[str], *, target: Store, workshop: Workshop, timing: Timing, emit: Emit
+    release: Release,
+    keys: Sequence[str],
+    *,
+    target: Store,
+    workshop: Workshop,
+    timing: Timing,
+    signing: Signing | None,
+    emit: Emit,
 ) -> tuple[SetRecord, dict[str, ImageResult]]:
     """``build_images`` for all platforms, then their indexes under the set's immutable tag.
 
@@ -128,7 +163,9 @@ async def build_and_assemble(
         ImmutableTagConflict: another image is there already under the immutable tag.
         ShipgraphError: see ``build_images``.
     """
-    record, images = await build_images(release, keys, target=target, workshop=workshop, timing=timing, emit=emit)
+    record, images = await build_images(
+        release, keys, target=target, workshop=workshop, timing=timing, signing=signing, emit=emit
+    )
     closure = release.project.graph.closure(keys)
     return record, await assemble_images(
         release, record, closure, images, target=target, timing=timing, run=owner().run
@@ -157,6 +194,7 @@ async def assemble_built(
             target=target,
             workshop=None,
             supply=supply,
+            gates=None,
             timing=timing,
             run=owner().run,
             emit=emit,
@@ -198,22 +236,49 @@ async def publish(
 ) -> Published:
     """All of it: every moving tag changes to this release, or none does.
 
+    A pull request's release is built, gated and tested, and nothing moves.
+
     Raises:
         ShipgraphError: what is said in ``errors``; moving tags are then as before, unless the error is
             ``TransactionUnfinished``.
     """
-    check_publishes(release)
     await check_payload(release)
+    host, workspace = workshop.target_host, workshop.workspace
+    signing = find_signing(release, workspace, host, emit=emit)
     record, images = await build_and_assemble(
-        release, release.project.graph.order, target=target, workshop=workshop, timing=timing, emit=emit
+        release,
+        release.project.graph.order,
+        target=target,
+        workshop=workshop,
+        timing=timing,
+        signing=signing,
+        emit=emit,
     )
+    tested = await run_release_tests(
+        release, record.revision, host=host, target=target, workspace=workspace, signing=signing, emit=emit
+    )
+    tested.check()
     uploaded = await make_payload(
-        release, record.revision, target=target, workspace=workshop.workspace, timing=timing, emit=emit
+        release, record.revision, target=target, workshop=workshop, timing=timing, signing=signing, emit=emit
     )
-    found, evidence, outcome = await finish(
-        release, record.revision, target=target, timing=timing, transacting=transacting, kind=Kind.RELEASE, emit=emit
-    )
-    return Published(release, record.revision, tuple(images.values()), found, uploaded, evidence, outcome)
+    if signing is not None:
+        await attest_release(release, record.revision, target=target, signing=signing, run=owner().run, emit=emit)
+    if release.channel is None:
+        found = await collect_set(target, release, release.immutable_tag(record.revision))
+        evidence, outcome = await survey_set(release, found, target, signing), None
+    else:
+        found, evidence, outcome = await finish(
+            release,
+            record.revision,
+            target=target,
+            host=host,
+            signing=signing,
+            timing=timing,
+            transacting=transacting,
+            kind=Kind.RELEASE,
+            emit=emit,
+        )
+    return Published(release, record.revision, tuple(images.values()), found, uploaded, tested, evidence, outcome)
 
 
 async def finish(
@@ -221,6 +286,8 @@ async def finish(
     revision: int,
     *,
     target: Store,
+    host: str,
+    signing: Signing | None,
     timing: Timing,
     transacting: Transacting,
     kind: Kind,
@@ -229,15 +296,25 @@ async def finish(
 ) -> tuple[ReleaseSet, Survey, Settled | Unchanged]:
     """Collect the set from the registry, ask for its evidence, and move every tag to it.
 
+    Args:
+        host: the registry as this machine reaches it.
+        signing: whose evidence counts, and who signs the metadata; None where no evidence is required.
+
     Raises:
         Refused: the set is incomplete or lacks evidence; or the registry refused a move and all were taken back.
+        EvidenceUntrusted, SigningFailed: the metadata can't be signed by who the channel accepts; nothing moved.
         Conflict, RegistryError, TransactionUnfinished
     """
     check_publishes(release)
     emit(Started(FINALIZE, "finalize"))
     found = await collect_set(target, release, release.immutable_tag(revision))
-    evidence = await survey(found.subjects, release.project.evidence, None)
+    evidence = await survey_set(release, found, target, signing)
+    if timing.lag and evidence.refuses:
+        await anyio.sleep(timing.lag)  # what was attached a moment ago may not be seen yet
+        evidence = await survey_set(release, found, target, signing)
     evidence.check()
+    channel, signer = release.channel, as_owner or owner()
+    assert channel is not None  # noqa: S101 (checked above)
 
     async def move(wishes: Wishes) -> Settled | Unchanged:
         return await finalize(
@@ -246,13 +323,16 @@ async def finish(
             found,
             revision,
             kind=kind,
-            owner=as_owner or owner(),
+            owner=signer,
             timing=timing,
             ancestry=GitAncestry(release.project.folder),
             wishes=wishes,
             emit=emit,
             jobs=transacting.jobs,
             stop=transacting.stop,
+            sign=None
+            if signing is None
+            else metadata_signer(release, channel, target=target, host=host, signing=signing, run=signer.run),
         )
 
     with transacting.protected():
@@ -265,6 +345,11 @@ async def finish(
             outcome = await move(replace(transacting.wishes, wait=True))
     emit(Finished(FINALIZE, "finalize", "unchanged" if isinstance(outcome, Unchanged) else "all tags moved"))
     return found, evidence, outcome
+
+
+async def survey_set(release: Release, found: ReleaseSet, target: Store, signing: Signing | None) -> Survey:
+    """Which evidence a set has; only what the project trusts counts."""
+    return await survey(found.subjects, release.project.evidence, None if signing is None else signing.verifier(target))
 
 
 async def _is_moving(target: Store, release: Release, immutable_tag: str) -> bool:

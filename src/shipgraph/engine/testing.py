@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from shipgraph.attest.stage import Intent, attest
 from shipgraph.build.emulation import can_run, native_platform
+from shipgraph.engine.attesting import intent_for, sign
 from shipgraph.errors import Refused
 from shipgraph.events import Note
-from shipgraph.evidence.referrers import ReferrerVerifier
-from shipgraph.evidence.requirements import Kind, Subject
+from shipgraph.evidence.requirements import Kind, Subject, platform_subject
 from shipgraph.imagetest.engine import Command, EngineBroken, TestImage
 from shipgraph.imagetest.select import find_engines
 from shipgraph.imagetest.snapshots import open_snapshots
@@ -23,7 +22,7 @@ from shipgraph.promote.collect import collect_images
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shipgraph.engine.attesting import Signing
+    from shipgraph.engine.signing import Signing
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
     from shipgraph.oci.platform import Platform
@@ -69,7 +68,7 @@ async def run_release_tests(
     host: str,
     target: Store,
     workspace: Workspace,
-    signing: Signing,
+    signing: Signing | None,
     emit: Emit,
     keys: Sequence[str] = (),
     platforms: Sequence[Platform] = (),
@@ -80,6 +79,7 @@ async def run_release_tests(
 
     Args:
         host: the address by which programs pull from ``target``.
+        signing: None where nothing is signed; then no verdict is there before, and none is left.
         keys, platforms: only these of the release's.
         again: also what has a verdict already.
 
@@ -92,7 +92,7 @@ async def run_release_tests(
     for key in keys:
         graph[key]  # an unknown key is an error before anything starts
     found = await collect_images(target, release, release.immutable_tag(revision))
-    verifier = ReferrerVerifier(target, signing.policy)
+    verifier = None if signing is None else signing.verifier(target)
     wanted: list[tuple[TestImage, list[Wanted], Subject]] = []
     before: list[str] = []
     omitted: list[str] = []
@@ -105,8 +105,8 @@ async def run_release_tests(
                 continue
             title = f"{image.key} ({platform})"
             tests = _tests(release.project, graph[image.key].tests, platform)
-            subject = Subject(title, image.repository, child.digest, frozenset({Kind.TEST}))
-            if not again and await verifier(subject, Kind.TEST):
+            subject = platform_subject(image.key, image.repository, child.digest, platform)
+            if not again and verifier is not None and await verifier(subject, Kind.TEST):
                 before.append(title)
             elif not tests:
                 omitted.append(f"{title} has no test")
@@ -121,15 +121,12 @@ async def run_release_tests(
         emit(Note(line, warning=True))
     results = await _run(wanted, target=target, workspace=workspace, engine=engine, emit=emit) if wanted else []
     intents = [
-        Intent(subject, result.image.manifest.descriptor, f"{release.registry}/{subject.repository}", Kind.TEST, make)
+        intent_for(release, subject, result.image.manifest.descriptor, Kind.TEST, result.verdict)
         for result, (_, _, subject) in zip(results, wanted, strict=True)
         if result.passed
-        for make in (result.verdict,)
     ]
-    if intents:
-        await attest(
-            target, intents, signer=signing.signer, verifier=verifier, policy=signing.policy, also=signing.also
-        )
+    if intents and signing is not None:
+        await sign(intents, target=target, signing=signing, verifier=verifier, emit=emit)
     return Tested(tuple(results), tuple(before), tuple(omitted))
 
 

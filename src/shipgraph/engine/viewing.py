@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 import anyio
 
 from shipgraph.check.channel import Names
-from shipgraph.check.checklist import Expected, Row, State, check_channel
+from shipgraph.check.checklist import Expected, check_channel
+from shipgraph.check.evidence import Verifiers
+from shipgraph.check.row import Row, State
+from shipgraph.engine.signing import rule_of, trust_of
 from shipgraph.errors import ConfigurationError
+from shipgraph.evidence.referrers import ReferrerVerifier
 from shipgraph.oci.reference import is_loopback
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shipgraph.engine.workspace import Workspace
     from shipgraph.project.release import Release
     from shipgraph.remote.store import RemoteStore
 
@@ -32,7 +37,13 @@ def names(release: Release) -> Names:
 
 
 async def verify(
-    release: Release, store: RemoteStore, channel: str, payload: Path | None, *, lag: float = 0.0
+    release: Release,
+    store: RemoteStore,
+    workspace: Workspace,
+    channel: str,
+    payload: Path | None,
+    *,
+    lag: float = 0.0,
 ) -> list[Row]:
     """The checklist of one channel; what is broken is looked at again once the registry's ``lag`` (seconds) has passed.
 
@@ -50,6 +61,7 @@ async def verify(
         else {release.repository(image.key): release.image_platforms(image.key) for image in project.graph},
         required=frozenset(project.evidence),
     )
+    policy = trust_of(release, workspace, store.host)
     async with AsyncExitStack() as stack:
         anonymous = None
         if not is_loopback(store.host):
@@ -59,7 +71,16 @@ async def verify(
 
         async def check() -> list[Row]:
             return await check_channel(
-                store, names(release), channel, expected, anonymous=anonymous, local_payload=payload
+                store,
+                names(release),
+                channel,
+                expected,
+                verifiers=Verifiers(
+                    ReferrerVerifier(store, policy),
+                    ReferrerVerifier(store, policy, rule=rule_of(release, channel, store.host)),
+                ),
+                anonymous=anonymous,
+                local_payload=payload,
             )
 
         rows = await check()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Final
 
 FOLDER: Final = ".shipgraph"
 IGNORE: Final = "# made by shipgraph\n*\n"
@@ -54,3 +53,14 @@ class Workspace:
         ignore = self.root / ".gitignore"
         if not ignore.exists():
             ignore.write_text(IGNORE)
+
+
+def user_cache() -> Path | None:
+    """Where a user's programs cache what all projects can share (``$XDG_CACHE_HOME``); None where there is no home."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(named).is_absolute():
+        return Path(named) / "shipgraph"
+    try:
+        return Path.home() / ".cache" / "shipgraph"
+    except RuntimeError:
+        return None

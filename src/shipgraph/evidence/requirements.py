@@ -86,6 +86,11 @@ class Survey:
         lacking = self.missing.get(kind, ())
         return f"MISSING ({len(lacking)})" if lacking else "ok"
 
+    @property
+    def refuses(self) -> bool:
+        """Whether something that the project requires is missing."""
+        return any(subjects and kind in self.required for kind, subjects in self.missing.items())
+
     def check(self) -> None:
         """Refuse a release without the evidence that its project requires.
 

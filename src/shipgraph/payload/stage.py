@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,9 +64,16 @@ async def pack_payload(
     files = select_files(release.project.folder, spec.files, listed)
     archive = folder / f"{spec.repository.rpartition('/')[2]}.tar.gz"
 
+    # another run in this folder may be reading the archive: it is replaced as a whole, and by the same bytes
+    unfinished = archive.with_name(f".{archive.name}.{secrets.token_hex(4)}")
+
     def work() -> tuple[Descriptor, bytes]:
         members = read_members(files, images)
-        layer = pack(members, archive, media_type=spec.layer_type, mtime=release.commit_time)
+        try:
+            layer = pack(members, unfinished, media_type=spec.layer_type, mtime=release.commit_time)
+            unfinished.replace(archive)
+        finally:
+            unfinished.unlink(missing_ok=True)
         name = spec.repository.rpartition("/")[2]
         return layer, build_sbom(name, members, images, archive=str(layer.digest), timestamp=release.commit_time)
 
@@ -101,6 +109,19 @@ async def publish_payload(
     Raises:
         ImmutableTagConflict: a tag exists with another manifest.
     """
+    uploaded = await _push_blobs(store, repository, packed)
+    for tag, manifest in manifests:
+        uploaded |= await _claim(store, repository, tag, manifest, settle)
+    return uploaded
+
+
+async def store_payload(store: Pusher, repository: str, packed: Packed, manifest: ImageManifest) -> None:
+    """Push a payload by digest alone, under no tag."""
+    await _push_blobs(store, repository, packed)
+    await store.push_manifest(repository, manifest)
+
+
+async def _push_blobs(store: Pusher, repository: str, packed: Packed) -> bool:
     uploaded = False
     sources: list[tuple[Descriptor, BlobSource]] = [
         (EMPTY_DESCRIPTOR, from_bytes(EMPTY_CONFIG)),
@@ -109,8 +130,6 @@ async def publish_payload(
     ]
     for descriptor, source in sources:
         uploaded |= await store.push_blob(repository, descriptor, source)
-    for tag, manifest in manifests:
-        uploaded |= await _claim(store, repository, tag, manifest, settle)
     return uploaded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from shipgraph.channel.journal import HeadRelease, Kind, Owner
 from shipgraph.channel.metadata import (
@@ -24,14 +24,18 @@ from shipgraph.promote.terms import Terms
 from shipgraph.records.document import push_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from shipgraph.channel.journal import Mark
     from shipgraph.events import Emit
     from shipgraph.oci.digest import Digest
+    from shipgraph.oci.manifest import ImageManifest
     from shipgraph.project.release import Release
     from shipgraph.promote.collect import ReleaseSet
     from shipgraph.promote.timing import Timing
+
+
+SignMetadata: TypeAlias = "Callable[[ChannelMetadata, ImageManifest], Awaitable[None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,13 @@ async def finalize(
     emit: Emit,
     jobs: int,
     stop: Callable[[], bool],
+    sign: SignMetadata | None = None,
     alive: Liveness = nobody_knows,
 ) -> Settled | Unchanged:
     """Move every tag of a set to it, together or not at all.
+
+    Args:
+        sign: attaches signed evidence to the metadata, which is in the registry by digest and claims nothing yet.
 
     Raises:
         Conflict: the channel is ahead, busy or held; nothing moved.
@@ -89,6 +97,8 @@ async def finalize(
         metadata = _metadata(release, found, channel, serial, at, moving_tags)
         document = encode_metadata(metadata, release.project.metadata.artifact_type, source=release.source)
         await push_document(store, release.metadata_repository, document)
+        if sign is not None:
+            await sign(metadata, document.manifest)
         return document.manifest.digest
 
     async def judge(mark: Mark) -> Standing:

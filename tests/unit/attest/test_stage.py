@@ -10,14 +10,8 @@ from tests.unit.engine.world import IMAGES, World, make_world
 from tests.unit.evidence.made import new_signer
 
 from shipgraph.channel.metadata import decode_metadata
-from shipgraph.engine.attesting import (
-    Signing,
-    attest_metadata,
-    attest_release,
-    open_signing,
-    rule_of,
-    trust_of,
-)
+from shipgraph.engine.attesting import attest_metadata, attest_release
+from shipgraph.engine.signing import Signing, open_signing, rule_of, trust_of
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import ConfigurationError, Refused
 from shipgraph.evidence.predicates import PROVENANCE

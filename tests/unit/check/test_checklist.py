@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tests.unit.engine.world import IMAGES, World, make_world
+from tests.unit.engine.world import IMAGES, World, make_signed_world
 
 from shipgraph.channel.journal import JOURNAL, encode_entry
 from shipgraph.channel.journal import State as JournalState
 from shipgraph.channel.metadata import encode_metadata
 from shipgraph.check.channel import Names, read_channel, read_channels, read_journal
-from shipgraph.check.checklist import Expected, Row, State, check_channel
+from shipgraph.check.checklist import Expected, check_channel
+from shipgraph.check.evidence import Verifiers
+from shipgraph.check.row import Row, State
+from shipgraph.engine.signing import trust_of
 from shipgraph.engine.viewing import names
+from shipgraph.engine.workspace import Workspace
+from shipgraph.evidence.bundle import BUNDLE_TYPE
+from shipgraph.evidence.referrers import ANNOTATION_PREDICATE, ReferrerVerifier
+from shipgraph.evidence.trust import SignerRule, TrustPolicy
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageManifest
 from shipgraph.oci.platform import Platform
@@ -40,6 +47,8 @@ class Scene:
     published: Published
     names: Names
     expected: Expected
+    policy: TrustPolicy
+    rule: SignerRule = field(default_factory=SignerRule)
     anonymous: MemoryStore | None = None
     local: Path | None = None
 
@@ -49,7 +58,15 @@ class Scene:
 
     async def rows(self, channel: str = "dev") -> list[Row]:
         return await check_channel(
-            self.store, self.names, channel, self.expected, anonymous=self.anonymous, local_payload=self.local
+            self.store,
+            self.names,
+            channel,
+            self.expected,
+            verifiers=Verifiers(
+                ReferrerVerifier(self.store, self.policy), ReferrerVerifier(self.store, self.policy, rule=self.rule)
+            ),
+            anonymous=self.anonymous,
+            local_payload=self.local,
         )
 
     async def broken(self) -> list[str]:
@@ -62,15 +79,16 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> Scene:
-    world = make_world(tmp_path / "demo")
+    world = make_signed_world(tmp_path / "demo")
     published = await world.publish()
     release = published.release
     expected = Expected(
         repositories=tuple(release.repository(key) for key in IMAGES),
         platforms={release.repository(key): release.image_platforms(key) for key in IMAGES},
-        required=frozenset(),
+        required=frozenset({"gate", "provenance"}),
     )
-    return Scene(world, published, names(release), expected)
+    policy = trust_of(release, Workspace.of(world.folder), "registry.example")
+    return Scene(world, published, names(release), expected, policy)
 
 
 async def _metadata_expires(scene: Scene) -> None:
@@ -174,8 +192,42 @@ async def _package_is_private(scene: Scene) -> None:
     scene.anonymous = MemoryStore()
 
 
-async def _evidence_is_required(scene: Scene) -> None:
-    scene.expected = replace(scene.expected, required=frozenset({"gate"}))
+async def _tests_are_required(scene: Scene) -> None:
+    scene.expected = replace(scene.expected, required=frozenset({"gate", "provenance", "test"}))
+
+
+async def _drop_bundles(scene: Scene, repository: str, digest: Digest, predicate: str) -> None:
+    found = [
+        one.digest
+        for one in await scene.store.referrers(repository, digest, BUNDLE_TYPE)
+        if predicate in one.annotations.get(ANNOTATION_PREDICATE, "")
+    ]
+    assert found
+    for bundle in found:
+        await scene.store.delete_manifest(repository, bundle)
+
+
+async def _a_platforms_gate_is_gone(scene: Scene) -> None:
+    await _drop_bundles(scene, APP, scene.published.found.images[1].index.manifests[0].digest, "gate")
+
+
+async def _the_payloads_gate_is_gone(scene: Scene) -> None:
+    assert scene.published.found.payload is not None
+    await _drop_bundles(scene, PAYLOAD, scene.published.found.payload.digest, "gate")
+
+
+async def _an_indexs_provenance_is_gone(scene: Scene) -> None:
+    await _drop_bundles(scene, APP, scene.published.found.images[1].index.digest, "slsa")
+
+
+async def _metadata_is_unsigned(scene: Scene) -> None:
+    found = await scene.store.resolve(META, "dev")
+    assert found is not None
+    await _drop_bundles(scene, META, found.digest, "slsa")
+
+
+async def _the_channel_accepts_another_signer(scene: Scene) -> None:
+    scene.rule = SignerRule(keys=("another",))
 
 
 async def _metadata_is_another_channels(scene: Scene) -> None:
@@ -213,7 +265,12 @@ WAYS: list[tuple[Break, str]] = [
     (_journal_is_gone, "transaction"),
     (_journal_is_forged, "transaction"),
     (_package_is_private, "public"),
-    (_evidence_is_required, "evidence: gate"),
+    (_tests_are_required, "evidence: test"),
+    (_a_platforms_gate_is_gone, "evidence: gate"),
+    (_the_payloads_gate_is_gone, "evidence: gate"),
+    (_an_indexs_provenance_is_gone, "evidence: provenance"),
+    (_metadata_is_unsigned, "evidence: metadata"),
+    (_the_channel_accepts_another_signer, "evidence: metadata"),
 ]
 
 
@@ -222,10 +279,13 @@ async def test_a_sound_channel_has_no_broken_row(scene: Scene) -> None:
     assert State.BROKEN not in rows.values()
     assert {name for name, state in rows.items() if state is State.OK} == {
         "metadata", "metadata tags", "images", "moving tags", "immutable tags", "payload", "transaction",
+        "evidence: gate", "evidence: provenance", "evidence: metadata",
     }  # fmt: skip
     for name in ("workflow run", "payload file", "public", "retention"):
         assert rows[name] is State.NOT_APPLICABLE, "a check without a source is never ok"
-    assert {rows[f"evidence: {kind}"] for kind in ("gate", "test", "provenance")} == {State.MISSING}
+    assert rows["evidence: test"] is State.MISSING, "not required, and not there"
+    details = {row.name: row.detail for row in await scene.rows()}
+    assert details["evidence: gate"] == "9 signed by key release"
 
 
 @pytest.mark.parametrize(("breaks", "row"), WAYS, ids=lambda value: getattr(value, "__name__", "").strip("_"))
@@ -238,7 +298,15 @@ async def test_each_defect_breaks_its_own_row(scene: Scene, breaks: Break, row: 
 
 def test_every_row_that_can_break_is_broken_by_some_test() -> None:
     possible = {"metadata", "metadata tags", "images", "moving tags", "immutable tags", "payload", "payload file"}
-    assert {row for _, row in WAYS} == possible | {"transaction", "public", "evidence: gate"}
+    evidence = {f"evidence: {kind}" for kind in ("gate", "test", "provenance", "metadata")}
+    assert {row for _, row in WAYS} == possible | evidence | {"transaction", "public"}
+
+
+async def test_who_is_not_trusted_vouches_for_nothing(scene: Scene) -> None:
+    scene.policy = TrustPolicy()
+    assert await scene.broken() == ["evidence: gate", "evidence: provenance", "evidence: metadata"]
+    (detail,) = [row.detail for row in await scene.rows() if row.name == "evidence: metadata"]
+    assert "trust" in detail, "why it doesn't count is said"
 
 
 async def test_all_that_is_broken_is_said_at_once(scene: Scene) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from tests.unit.engine.world import World, make_world
 
+from shipgraph.attest.key import KEY_PLACE
 from shipgraph.cli.main import COMMANDS, main
 from shipgraph.embedded.serving import serve
 from shipgraph.remote.store import RemoteStore
@@ -110,6 +111,8 @@ def test_every_command_is_documented() -> None:
 @pytest.mark.parametrize("name", [name for name, words in CALLS.items() if words[0] in COMMANDS])
 def test_members(published: tuple[World, Path], name: str) -> None:
     """In the order of the table: a rollback comes after all that looks at the newest release."""
+    if name == "attest":  # what the release signed counts no more, so that there is something to sign
+        (published[0].folder / ".shipgraph" / KEY_PLACE).unlink()
     printed = members(call(*published, CALLS[name]))
     assert "error" not in printed or name == "error"
     assert printed == documented()[name], f"describe them in {DOCUMENTED.name}"

@@ -14,7 +14,8 @@ from tests.unit.engine.world import World, make_world
 from shipgraph.channel.metadata import decode_metadata
 from shipgraph.cli.main import main
 from shipgraph.embedded.serving import serve
-from shipgraph.engine.attesting import attest_metadata, attest_release, open_signing
+from shipgraph.engine.attesting import attest_metadata, attest_release
+from shipgraph.engine.signing import open_signing
 from shipgraph.engine.workspace import Workspace
 from shipgraph.records.document import read_document
 from shipgraph.remote.store import RemoteStore

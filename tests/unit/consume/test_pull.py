@@ -16,7 +16,8 @@ from shipgraph.consume.channel import Believed, read_believed
 from shipgraph.consume.install import Installed, install
 from shipgraph.consume.memory import SerialMemory
 from shipgraph.consume.rendering import compose_text, env_text
-from shipgraph.engine.attesting import Signing, attest_metadata, attest_release
+from shipgraph.engine.attesting import attest_metadata, attest_release
+from shipgraph.engine.signing import Signing
 from shipgraph.errors import ConfigurationError, Conflict, MalformedDocument, Refused
 from shipgraph.evidence.referrers import ReferrerVerifier, attach_bundle
 from shipgraph.evidence.refusals import EvidenceUntrusted

@@ -7,7 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.engine.world import FILE, IMAGES, TIMING, FakeWorkshop, World, make_world
+from tests.unit.engine.world import (
+    FILE,
+    IMAGES,
+    REQUIRED,
+    TIMING,
+    FakeWorkshop,
+    World,
+    make_signed_world,
+    make_world,
+)
 
 from shipgraph.build.builder import Cache
 from shipgraph.cli.show import platforms_json, release_text
@@ -159,10 +168,20 @@ async def test_a_failing_build_moves_nothing_and_the_next_run_goes_on(world: Wor
 
 
 async def test_missing_evidence_refuses(tmp_path: Path) -> None:
-    world = make_world(tmp_path / "demo", FILE.replace("require = []", 'require = ["test"]'))
-    with pytest.raises(EvidenceMissing, match="test of base"):
+    world = make_signed_world(tmp_path / "demo")
+    world.edit("shipgraph.toml", REQUIRED, 'require = ["gate", "test", "provenance"]')
+    world.commit()
+    with pytest.raises(EvidenceMissing, match=r"test of base \(linux/amd64\), .* and more"):
         await world.publish()
     assert await world.moving() == {}
+
+
+async def test_what_requires_evidence_is_refused_before_a_build_where_nothing_signs(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "demo", FILE.replace("require = []", REQUIRED))
+    workshop = world.workshop()
+    with pytest.raises(ConfigurationError, match="nothing to sign with"):
+        await world.publish(workshop=workshop)
+    assert workshop.fake.requests == []
 
 
 async def test_an_older_commit_is_refused(world: World) -> None:
@@ -205,8 +224,12 @@ async def test_a_pull_request_publishes_nothing(world: World, tmp_path: Path, mo
         "GITHUB_SHA": world.git("rev-parse", "HEAD"), "GITHUB_SERVER_URL": "https://github.com",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match="a pull request publishes nothing"):
-        await world.publish(channel=None, event=event)
+    published = await world.publish(channel=None, event=event)
+    assert published.outcome is None
+    assert "nothing is published" in release_text(
+        published.release, published.found, None, published.evidence, published.images
+    )
+    assert await world.moving() == {}
     release = await world.release(channel=None, event=event)
     world.edit("shipgraph.toml", "[evidence]", '[build]\ncache = "registry"\n\n[evidence]')
     assert image_caches(release, release.project.graph["side"], "r:1") == ()
@@ -253,7 +276,7 @@ async def test_platforms_one_after_the_other_on_machines_of_their_own(world: Wor
         workshop = world.workshop()
         record, images = await build_images(
             release, ("tool",), platforms=(platform,), target=world.store, workshop=workshop,  # type: ignore[arg-type]
-            timing=TIMING, emit=silent,
+            timing=TIMING, signing=None, emit=silent,
         )  # fmt: skip
         document = platforms_json(release, record, images)
         assert [image["key"] for image in document["images"]] == ["base", "app", "tool"]

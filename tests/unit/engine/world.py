@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import subprocess
+import tarfile
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from shipgraph.attest.key import KEY_PLACE, make_key
 from shipgraph.build.builder import BuildOutcome
 from shipgraph.engine.opening import Asked, open_release
 from shipgraph.engine.releasing import Published, Transacting, publish
@@ -65,6 +68,7 @@ files = ["payload/**"]
 require = []
 """
 IMAGES = ("base", "app", "side", "tool")
+REQUIRED = 'require = ["gate", "provenance"]'
 TIMING = Timing(lag=0, gap=0, settle=0.001, margin=0.01, conditional=True)
 
 
@@ -109,8 +113,8 @@ class FakeBuilder:
             for layer in layers:
                 content = await read_blob(self._store, request.base.repository, layer)
                 await self._store.push_blob(request.repository, layer, from_bytes(content))
-        plain = b"".join(sorted(path.read_bytes() for path in request.context.rglob("*") if path.is_file()))
-        packed = gzip.compress(request.image.encode() + plain, mtime=0)
+        plain = _layer(request.image, request.context)
+        packed = gzip.compress(plain, mtime=0)
         top = Descriptor.of(media_types.LAYER_TAR_GZIP, packed)
         content = encode_json(
             {
@@ -132,6 +136,18 @@ class FakeBuilder:
         manifest = parse_manifest(encode_json(document))
         await self._store.push_manifest(request.repository, manifest)
         return BuildOutcome(manifest.digest)
+
+
+def _layer(image: str, context: Path) -> bytes:
+    """A layer with the context's files, below a folder of the image's name."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for path in sorted(path for path in context.rglob("*") if path.is_file()):
+            member = tarfile.TarInfo(f"{image}/{path.relative_to(context)}")
+            content = path.read_bytes()
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()
 
 
 @dataclass(frozen=True)
@@ -243,14 +259,22 @@ class World:
         }
 
 
+def make_signed_world(folder: Path, text: str = FILE) -> World:
+    """The project with a key of its own, and evidence required."""
+    key = make_key(Workspace.of(folder).root / KEY_PLACE)
+    keys = f'[[signing.keys]]\nname = "release"\npublic = "{key.public_text}"\n'
+    return make_world(folder, f"{text.replace('require = []', REQUIRED)}\n{keys}")
+
+
 def make_world(folder: Path, text: str = FILE) -> World:
-    """The project, committed."""
+    """The project, committed; nothing signs for it."""
     world = World(folder)
     world.write("shipgraph.toml", text)
     for key in IMAGES:
         world.write(f"docker/{key}/Dockerfile", "ARG BASE_IMAGE=scratch\nFROM ${BASE_IMAGE}\nCOPY hello /\n")
         world.write(f"docker/{key}/hello", f"hello from {key}\n")
     world.write("payload/run", "#!/bin/sh\n")
+    world.write(".gitignore", ".shipgraph/\n")
     world.git("init", "--quiet", "--initial-branch=main")
     world.commit()
     return world

@@ -10,7 +10,7 @@ from tests.unit.engine.world import FILE, World, make_world
 from tests.unit.evidence.made import new_signer, policy_of
 
 from shipgraph.engine import testing
-from shipgraph.engine.attesting import Signing
+from shipgraph.engine.signing import Signing
 from shipgraph.errors import Refused
 from shipgraph.evidence.referrers import ReferrerVerifier
 from shipgraph.evidence.requirements import Kind, survey

@@ -40,9 +40,10 @@ def command(folder: Path, as_json: bool, debug: bool, print_key: bool, **more: A
         output.result({"public": key.public_text}, f'[[signing.keys]]\nname = "release"\npublic = "{key.public_text}"')
 
     async def attest(interrupt: Interrupt) -> None:  # noqa: ARG001 (nothing here has to be protected)
-        from shipgraph.engine.attesting import attest_release, open_signing
+        from shipgraph.engine.attesting import attest_release
         from shipgraph.engine.opening import open_release, open_target, owner, target_root
         from shipgraph.engine.sets import newest_revision
+        from shipgraph.engine.signing import open_signing
         from shipgraph.engine.workspace import Workspace
 
         if print_key:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     folder: Path, as_json: bool, debug: bool, images: tuple[str, ...], platforms: tuple[Platform, ...], **more: Any
 ) -> None:
-    """Build images and push them under their immutable tag. No moving tag changes.
+    """Build images, gate them, and push them under their immutable tag. No moving tag changes.
 
     IMAGES are keys of shipgraph.toml (default: all); what they are built from is built as well where it is missing.
     With --platform no tag is set at all: each platform can be built on a machine of its own, and `shipgraph assemble`
@@ -43,6 +43,7 @@ def command(
         from shipgraph.cli.show import images_json, images_text, platforms_json, platforms_text
         from shipgraph.engine.opening import MissingRoot, open_release, open_target, target_root
         from shipgraph.engine.releasing import build_and_assemble, build_images
+        from shipgraph.engine.signing import find_signing
         from shipgraph.engine.workshop import open_workshop
         from shipgraph.engine.workspace import Workspace
 
@@ -58,14 +59,22 @@ def command(
                 open_target(release.registry, project, root, missing=MissingRoot.MADE) as (store, timing, _),
                 open_workshop(workspace, project.build, target_host=store.host, emit=emit) as workshop,
             ):
+                signing = find_signing(release, workspace, store.host, emit=emit)
                 if platforms:
                     record, built = await build_images(
-                        release, keys, platforms=platforms, target=store, workshop=workshop, timing=timing, emit=emit
+                        release,
+                        keys,
+                        platforms=platforms,
+                        target=store,
+                        workshop=workshop,
+                        timing=timing,
+                        signing=signing,
+                        emit=emit,
                     )
                     output.result(platforms_json(release, record, built), platforms_text(release, record, built))
                 else:
                     record, results = await build_and_assemble(
-                        release, keys, target=store, workshop=workshop, timing=timing, emit=emit
+                        release, keys, target=store, workshop=workshop, timing=timing, signing=signing, emit=emit
                     )
                     output.result(images_json(release, record, results), images_text(release, record, results))
 

@@ -34,6 +34,8 @@ def command(
         from shipgraph.engine.opening import open_release, open_target
         from shipgraph.engine.releasing import Transacting, check_publishes, finish
         from shipgraph.engine.sets import newest_revision
+        from shipgraph.engine.signing import find_signing
+        from shipgraph.engine.workspace import Workspace
         from shipgraph.promote.stage import Wishes
 
         release = await open_release(options.asked(folder, **more))
@@ -45,6 +47,8 @@ def command(
                     release,
                     revision,
                     target=store,
+                    host=store.host,
+                    signing=find_signing(release, Workspace.of(release.project.folder), store.host, emit=emit),
                     timing=timing,
                     transacting=Transacting(
                         Wishes(wait, diverged, move_release_tag),

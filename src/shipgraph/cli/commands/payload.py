@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.target
 @options.common
 def command(folder: Path, as_json: bool, debug: bool, **more: Any) -> None:
-    """Pack the payload and push it under its immutable tags.
+    """Pack the payload, gate it, and push it under its immutable tags.
 
     The images of this commit must be in the registry already (`shipgraph build`).
     """
@@ -29,6 +29,8 @@ def command(folder: Path, as_json: bool, debug: bool, **more: Any) -> None:
         from shipgraph.engine.opening import open_release, open_target, target_root
         from shipgraph.engine.payload import make_payload
         from shipgraph.engine.sets import newest_revision
+        from shipgraph.engine.signing import find_signing
+        from shipgraph.engine.workshop import open_workshop
         from shipgraph.engine.workspace import Workspace
         from shipgraph.errors import ConfigurationError
         from shipgraph.promote.collect import collect_set
@@ -41,9 +43,18 @@ def command(folder: Path, as_json: bool, debug: bool, **more: Any) -> None:
             async with target as (store, timing, _):
                 revision = await newest_revision(release, store)
                 workspace = Workspace.of(release.project.folder)
-                uploaded = await make_payload(
-                    release, revision, target=store, workspace=workspace, timing=timing, emit=emit
-                )
+                async with open_workshop(
+                    workspace, release.project.build, target_host=store.host, emit=emit
+                ) as workshop:
+                    uploaded = await make_payload(
+                        release,
+                        revision,
+                        target=store,
+                        workshop=workshop,
+                        timing=timing,
+                        signing=find_signing(release, workspace, store.host, emit=emit),
+                        emit=emit,
+                    )
                 found = await collect_set(store, release, release.immutable_tag(revision))
         manifest = found.payload
         assert manifest is not None  # noqa: S101 (the project has a payload)

@@ -38,14 +38,20 @@ def command(
         from shipgraph.engine.promoting import open_promotion
         from shipgraph.engine.promoting import promote as engine_promote
         from shipgraph.engine.releasing import Transacting
+        from shipgraph.engine.signing import find_signing
+        from shipgraph.engine.workspace import Workspace
         from shipgraph.promote.stage import Wishes
 
         release = await open_promotion(options.asked(folder, **more), commit)
+        workspace = Workspace.of(release.project.folder)
         with output.progress() as emit:
             async with open_target(release.registry, release.project, more["root"]) as (store, timing, jobs):
                 release, found, evidence, outcome = await engine_promote(
                     release,
                     target=store,
+                    host=store.host,
+                    workspace=workspace,
+                    signing=find_signing(release, workspace, store.host, emit=emit),
                     timing=timing,
                     transacting=Transacting(
                         Wishes(wait, diverged, move_release_tag),

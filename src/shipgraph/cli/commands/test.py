@@ -48,9 +48,9 @@ def command(
     output = Output(as_json=as_json, debug=debug)
 
     async def test(interrupt: Interrupt) -> int:  # noqa: ARG001 (nothing here has to be protected)
-        from shipgraph.engine.attesting import open_signing
         from shipgraph.engine.opening import open_release, open_target, target_root
         from shipgraph.engine.sets import newest_revision
+        from shipgraph.engine.signing import find_signing
         from shipgraph.engine.testing import run_release_tests
         from shipgraph.engine.workspace import Workspace
 
@@ -65,7 +65,7 @@ def command(
                     host=store.host,
                     target=store,
                     workspace=workspace,
-                    signing=open_signing(release, workspace, store.host),
+                    signing=find_signing(release, workspace, store.host, emit=emit),
                     emit=emit,
                     keys=images,
                     platforms=platforms,
