@@ -12,20 +12,17 @@ import hashlib
 import io
 import json
 import lzma
-import subprocess
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .tools import cache, debian
+from .apt import downloaded
+from .tools import cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SUITE = "deb http://deb.debian.org/debian bookworm main"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 APPLETS = """
 [ ash awk basename cat chmod chown cmp cp cut date dd df dirname du echo env expr false find grep gunzip gzip
 head hostname httpd id install kill ln ls md5sum mkdir mktemp mount mv nc nproc od printf ps pwd readlink
@@ -118,33 +115,8 @@ def _json(value: object) -> bytes:
 
 
 def _fetch(architecture: str) -> bytes:
-    """The .deb, by an apt with its own state: the machine's architectures and package lists stay as they are."""
-    with tempfile.TemporaryDirectory(prefix="shipgraph-apt-") as name:
-        home = Path(name)
-        for directory in ("state/lists/partial", "cache/archives/partial"):
-            (home / directory).mkdir(parents=True)
-        (home / "status").touch()
-        (home / "sources.list").write_text(SUITE.replace("deb ", f"deb [signed-by={KEYRING}] ", 1) + "\n")
-        settings = {
-            "APT::Architecture": architecture,
-            "APT::Architectures": architecture,
-            "Dir::State": home / "state",
-            "Dir::State::status": home / "status",
-            "Dir::Cache": home / "cache",
-            "Dir::Etc::sourcelist": home / "sources.list",
-            "Dir::Etc::sourceparts": "-",
-            "APT::Sandbox::User": "root",
-            "APT::Update::Error-Mode": "any",
-            "Acquire::Languages": "none",
-            "Acquire::Retries": "3",
-        }
-        options = (word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
-        apt = [str(debian("apt-get")), "-qq", *options]
-        for command in (["update"], ["download", f"busybox-static:{architecture}"]):
-            done = subprocess.run([*apt, *command], cwd=home, stderr=subprocess.PIPE, text=True, timeout=300)
-            if done.returncode != 0:
-                raise RuntimeError(f"apt-get {' '.join(command)} failed\n{done.stderr}")
-        (package,) = home.glob("busybox-static_*.deb")
+    with downloaded("download", f"busybox-static:{architecture}", architecture=architecture) as files:
+        (package,) = files.glob("busybox-static_*.deb")
         return package.read_bytes()
 
 
