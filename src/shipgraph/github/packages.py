@@ -17,6 +17,8 @@ import msgspec
 from shipgraph.errors import Denied, NotFound, RegistryError, Rejected
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shipgraph.github.api import GitHubApi
 
 OwnerKind: TypeAlias = Literal["Organization", "User"]
@@ -179,6 +181,28 @@ class Packages:
         self._readable.add(package)
         # what is pushed meanwhile shifts the pages, so that one may be on two of them
         return sorted({version.id: version for version in found}.values(), key=lambda one: one.id, reverse=True)
+
+    async def newest(self, package: str, known: Callable[[PackageVersion], bool]) -> list[PackageVersion]:
+        """The versions that are not ``known``, from the newest page on to the first that holds none.
+
+        Nothing of GitHub's promises that order, so what isn't found may be there all the same.
+
+        Raises:
+            NotFound: there is no such package, or the token may not see it.
+            RegistryError
+        """
+        what = f"versions of {self._name(package)}"
+        found: dict[int, PackageVersion] = {}
+        page = 1
+        while True:
+            query: dict[str, str | int] = {"state": "active", "per_page": 100, "page": page}
+            reply = await self._api.get(what, f"{self._path(package)}/versions", query)
+            versions = reply.decode(list[PackageVersion], what)
+            new = [version for version in versions if not known(version)]
+            found.update((version.id, version) for version in new)
+            if not new or len(versions) < 100:
+                return list(found.values())
+            page += 1
 
     async def version(self, package: str, identifier: int) -> PackageVersion | None:
         """A version as it is now; None if it is not there (any more).

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,15 @@ if TYPE_CHECKING:
 
 _NO_LINK = frozenset({errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP})
 """A file system that can't link this file (again): upload it instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A manifest of a repository, its tags, and when it was stored or last asked for, in seconds since the epoch."""
+
+    digest: Digest
+    tags: tuple[str, ...]
+    stored_at: float
 
 
 class DiskStore:
@@ -113,6 +123,10 @@ class DiskStore:
     async def tags(self, repository: str) -> list[str]:
         """See ``Lister``."""
         return sorted((await self._index(repository)).tags)
+
+    async def listing(self, repository: str, digest: Digest | None = None) -> list[Listed]:
+        """Every manifest of a repository (or that one alone), tagged or not; empty where the repository is not there."""
+        return await anyio.to_thread.run_sync(self._listing, self._repository(repository), digest)
 
     async def referrers(
         self, repository: str, digest: Digest, artifact_type: str | None = None
@@ -265,6 +279,19 @@ class DiskStore:
         target = self._repository(repository)
         if target.exists():
             await anyio.to_thread.run_sync(target.change, edit)
+
+    def _listing(self, repository: Repository, only: Digest | None) -> list[Listed]:
+        index = repository.index()
+        tags: dict[str, list[str]] = {}
+        for tag, digest in sorted(index.tags.items()):
+            tags.setdefault(digest, []).append(tag)
+        found = []
+        for name in index.manifests if only is None else {str(only)} & index.manifests.keys():
+            listed = Digest.parse(name)
+            with suppress(FileNotFoundError):
+                stored_at = repository.blob_path(listed).stat().st_mtime
+                found.append(Listed(listed, tuple(tags.get(name, ())), stored_at))
+        return found
 
     def _manifest(self, repository: Repository, digest: Digest) -> ImageManifest | ImageIndex:
         entry = repository.index().manifests.get(str(digest))
