@@ -125,7 +125,7 @@ class DiskStore:
         return sorted((await self._index(repository)).tags)
 
     async def listing(self, repository: str, digest: Digest | None = None) -> list[Listed]:
-        """Every manifest of a repository (or that one alone), tagged or not; empty where the repository is not there."""
+        """Every manifest of a repository, or that one, tagged or not; empty where the repository is not there."""
         return await anyio.to_thread.run_sync(self._listing, self._repository(repository), digest)
 
     async def referrers(
