@@ -34,6 +34,8 @@ def refusals_described(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+RUN = 4711
+"""A workflow run of acme/app."""
 DOCUMENT = refusals_described(description())
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 
@@ -59,6 +61,7 @@ async def fill(server: Rehearsal) -> None:
         if name.endswith("/gone"):
             await server.ghcr.ledger.delete_package(package)
     await server.ghcr.set_visibility("alice/shown", "public")
+    await server.ghcr.runs.set("acme/app", RUN, "in_progress")
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ PATHS = (
     "/users/{username}",
     "/rate_limit",
     "/repos/{owner}/{repo}/attestations",
+    "/repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}",
+    "/repos/{owner}/{repo}/actions/workflows/{workflow_id}/dispatches",
     *(f"{owner}/attestations/{{subject_digest}}" for owner in ("/repos/{owner}/{repo}", *_OWNERS[:2])),
 )
 """What the rehearsal serves and the client asks for; and ``GET /user``, but only as much of it as the client reads."""

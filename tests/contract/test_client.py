@@ -13,16 +13,17 @@ import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.evidence.made import AMD64, good, new_signer
-from tests.unit.ghcr.conftest import ADMIN, PUBLIC
+from tests.unit.ghcr.conftest import ADMIN, PUBLIC, STARTER
 
 from shipgraph.evidence.predicates import PROVENANCE
 from shipgraph.evidence.requirements import Kind
 from shipgraph.github.api import GitHubApi
 from shipgraph.github.attestations import GitHubAttestations
 from shipgraph.github.packages import Packages, find_owner
+from shipgraph.github.runs import dispatch, find_attempt
 from shipgraph.remote.transport import Headers, PooledTransport
 
-from .conftest import DOCUMENT, SCHEMA
+from .conftest import DOCUMENT, RUN, SCHEMA
 from .description import PATHS
 
 if TYPE_CHECKING:
@@ -91,9 +92,12 @@ async def test_all_that_the_client_sends_and_gets_is_described(filled: Rehearsal
     (bundle,) = await new_signer().sign([good(Kind.PROVENANCE)])
     await attestations.publish(bundle)
     assert len(await attestations.bundles(AMD64, PROVENANCE)) == 1
+    assert await find_attempt(api, "acme/app", RUN, 1) is not None
+    starter = GitHubApi(STARTER, base=f"http://{filled.address}/api/v3", transport=recording, clock=filled.clock)
+    await dispatch(starter, "acme/app", "release.yml", "main", {"operation": "auto"}, web="https://github.com")
     recording.close()
     asked = {_check(exchange) for exchange in recording.kept}
-    assert len(asked) >= 12
+    assert len(asked) >= 14
 
 
 def _check(exchange: tuple[Request, int, Headers, bytes]) -> str:

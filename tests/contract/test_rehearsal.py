@@ -19,11 +19,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from tests.unit.evidence.made import AMD64, ARM64, good, new_signer
-from tests.unit.ghcr.conftest import ADMIN, BAD, LOOKER, OTHER, PRIVATE, PUBLIC, READER, STRANGER
+from tests.unit.ghcr.conftest import ADMIN, BAD, LOOKER, OTHER, PRIVATE, PUBLIC, READER, STARTER, STRANGER
 
 from shipgraph.evidence.requirements import Kind
 
-from .conftest import SCHEMA
+from .conftest import RUN, SCHEMA
 
 if TYPE_CHECKING:
     from tests.unit.ghcr.conftest import Rehearsal
@@ -47,6 +47,9 @@ THINGS: list[dict[str, Any]] = [
         "owner": "acme",
         "repo": "app",
         "subject_digest": str(AMD64),
+        "run_id": RUN,
+        "attempt_number": 1,
+        "workflow_id": "release.yml",
     }
     for names in (("app", "deep/name", "gone", "own", "shown", "gone"),)
     for place, name in enumerate(names)
@@ -62,8 +65,11 @@ MORE: dict[str, list[Any]] = {
     "owner": ["Acme", "nobody"],
     "repo": ["App", "secret", "absent"],
     "subject_digest": [str(ARM64), "sha256:", "sha512:00"],
+    "run_id": [RUN + 1, 0],
+    "attempt_number": [2, 0],
+    "workflow_id": ["release.yaml", 17],
 }
-TOKENS = [*[ADMIN] * 8, PUBLIC, PRIVATE, READER, OTHER, LOOKER, STRANGER, BAD, ""]
+TOKENS = [*[ADMIN] * 8, PUBLIC, STARTER, PRIVATE, READER, OTHER, LOOKER, STRANGER, BAD, ""]
 OPERATIONS: list[Any] = [result.ok() for result in SCHEMA.get_all_operations()]  # type: ignore[union-attr]
 
 
@@ -103,7 +109,7 @@ async def test_answers_are_as_described(operation: Any, filled: Rehearsal) -> No
 
 
 async def test_every_operation_that_is_described_is_served(filled: Rehearsal) -> None:
-    assert len(OPERATIONS) == 30
+    assert len(OPERATIONS) == 32
     for operation in OPERATIONS:
         path = operation.path.format(**THINGS[0])
         answer = await filled.send(operation.method.upper(), path, token="")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shipgraph.store.protocols import Store
 
 PUBLIC, PRIVATE, READER, OTHER = "ghs_public", "ghs_private", "ghs_reader", "ghs_other"
+STARTER = "ghs_starter"
 MUTE, ONLOOKER, WRITER = "ghs_mute", "ghs_onlooker", "ghp_writer"
 ADMIN, PUSHER, LOOKER, STRANGER, BAD = "ghp_admin", "ghp_pusher", "ghp_looker", "ghp_stranger", "ghp_expired"
 
@@ -39,6 +40,7 @@ ACCOUNTS = Accounts(
         PRIVATE: Workflow("acme/secret"),
         READER: Workflow("acme/app", "read"),
         OTHER: Workflow("acme/other"),
+        STARTER: Workflow("acme/app", actions="write"),
         MUTE: Workflow("acme/app", attestations="none"),
         ONLOOKER: Workflow("acme/app", attestations="read"),
         WRITER: Pat("erin", frozenset({"repo"}), frozenset({"acme"})),

@@ -34,6 +34,7 @@ class Workflow:
     repository: str
     packages: Permission = "write"
     attestations: Permission = "write"
+    actions: Permission = "read"
 
     @property
     def login(self) -> str:
@@ -107,6 +108,7 @@ class _Token(msgspec.Struct, forbid_unknown_fields=True):
     repository: str = ""
     packages: Permission = "write"
     attestations: Permission = "write"
+    actions: Permission = "read"
     user: str = ""
     scopes: list[str] = []
     administers: list[str] = []
@@ -144,7 +146,7 @@ def parse_accounts(text: bytes, *, file: str) -> Accounts:
             raise ConfigurationError("a token must be printable ASCII", file=file, key=f"{where}.token")
         if entry.kind == "workflow":
             _check(_REPOSITORY, entry.repository, f"{where}.repository", "OWNER/NAME", file)
-            tokens[entry.token] = Workflow(entry.repository, entry.packages, entry.attestations)
+            tokens[entry.token] = Workflow(entry.repository, entry.packages, entry.attestations, entry.actions)
         elif entry.kind == "classic":
             for login in (entry.user, *entry.administers):
                 _check(_LOGIN, login, f"{where}.user", "a login", file)

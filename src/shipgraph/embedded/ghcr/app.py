@@ -16,6 +16,7 @@ from shipgraph.embedded.ghcr.blob import GhcrBlobs
 from shipgraph.embedded.ghcr.door import Door
 from shipgraph.embedded.ghcr.manifest import GhcrManifests
 from shipgraph.embedded.ghcr.packages import Packages
+from shipgraph.embedded.ghcr.runs import RunsApi
 from shipgraph.embedded.ghcr.state import State
 from shipgraph.embedded.ghcr.tag import GhcrTags
 from shipgraph.embedded.ghcr.upload import GhcrUploads
@@ -43,6 +44,7 @@ def ghcr_routes(backend: Backend, ghcr: Ghcr, storage: tuple[str, int]) -> tuple
         Route("/v2/{name:path}/referrers/{digest}", _referrers, methods=["GET"]),
         *Packages(state).routes(api),
         *Attestations(state).routes(api),
+        *RunsApi(state).routes(api),
         *api.routes(),
     ]
     return routes, Middleware(Door, state=state, authority=authority)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shipgraph.embedded.ghcr.accounts import Accounts
 from shipgraph.embedded.ghcr.habits import Habits
 from shipgraph.embedded.ghcr.ledger import FILE, Ledger
+from shipgraph.embedded.ghcr.runs import Runs
 from shipgraph.errors import InvalidReference
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex
@@ -34,6 +35,7 @@ class Ghcr:
     ) -> None:
         self.folder, self.habits = folder, habits or Habits()
         self.ledger = Ledger(folder / FILE, self.habits)
+        self.runs = Runs(folder)
         self._accounts = accounts
 
     def accounts(self) -> Accounts:
