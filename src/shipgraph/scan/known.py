@@ -1,8 +1,8 @@
 """Keys that everybody has: they are compiled into libraries that nearly every image holds, and protect nothing.
 
 By fingerprint, so another key in the same file is still found. They are reported as LOW. An entry needs the place in
-that library's public source, and a test that finds it there: tests/e2e/gate/test_known.py reads these ten out of Debian's
-source package and out of its library.
+that library's public source, and a test that finds it there: tests/e2e/gate/test_known.py reads these ten out of
+Debian's source package and out of its library.
 """
 
 from __future__ import annotations
