@@ -16,7 +16,8 @@
     │   └── RegistryUnavailable       no answer, 408, 429 or 5xx after all retries: trying again is safe
     ├── ContentError                  bytes that are not what they claim to be
     │   ├── DigestMismatch            a wrong digest or length
-    │   └── MalformedDocument         a manifest, record or journal that doesn't parse
+    │   ├── MalformedDocument         a manifest, record or journal that doesn't parse
+    │   └── ContentUnknown            what must be known before anything is deleted, and isn't
     ├── Conflict                      somebody else was there first
     │   ├── ImmutableTagConflict      an immutable tag exists with another digest
     │   ├── TagMoved                  a moving tag is not where the transaction left it
@@ -42,10 +43,12 @@ the command line's business (``cli/exit_codes.py``), not the error's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_SHOWN_ITEMS: Final = 5
 
 
 class ShipgraphError(Exception):
@@ -60,7 +63,12 @@ class ShipgraphError(Exception):
 
 
 class ConfigurationError(ShipgraphError):
-    """A mistake in ``shipgraph.toml`` or in a command's arguments: file, line (from 1), key, and what is allowed."""
+    """A mistake in ``shipgraph.toml`` or in a command's arguments: file, line (from 1), key, and what is allowed.
+
+    ``mistakes`` are the single ones, where this error stands for several.
+    """
+
+    mistakes: tuple[ConfigurationError, ...] = ()
 
     def __init__(
         self, what: str, *, hint: str = "", file: str = "", line: int | None = None, key: str = "", allowed: str = ""
@@ -160,6 +168,22 @@ class DigestMismatch(ContentError):
 
 class MalformedDocument(ContentError):
     """A manifest, record, journal or metadata document that its format refuses."""
+
+
+class ContentUnknown(ContentError):
+    """What must be known before anything is deleted, and isn't; nothing was deleted.
+
+    ``items`` names each thing; ``missing`` are manifests (repository without the host, digest) that weren't listed and
+    that could be asked for.
+    """
+
+    def __init__(
+        self, what: str, items: Sequence[str] = (), *, missing: Sequence[tuple[str, str]] = (), hint: str = ""
+    ) -> None:
+        more = len(items) - _SHOWN_ITEMS
+        shown = [*items[:_SHOWN_ITEMS], *([f"and {more} more"] if more > 0 else [])]
+        super().__init__(f"{what}: {'; '.join(shown)}" if shown else what, hint=hint)
+        self.items, self.missing = tuple(items), tuple(missing)
 
 
 class Conflict(ShipgraphError):

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     YOUNG = "young"  # pushed or tagged within the grace period
     UNFINISHED = "unfinished"  # of a release that isn't finished, and may still be
     UNTOLD = "untold"  # of a release of which the journal doesn't tell whether it was ever settled
+    UNCOVERED = "uncovered"  # in a repository that the policy doesn't cover
     LAST = "last"  # the last tagged version of its repository: GitHub never deletes that
     REACHED = "reached"  # something that stays needs it
     # it goes
@@ -118,8 +119,8 @@ class PrunePlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="mediaType"
     """A whole plan.
 
     ``made_at`` is RFC 3339 by the clock that ages were compared with. ``policy`` and ``seen`` are digests: of the
-    rules, and of everything that was read; the same two make the same plan at the same time. ``rules`` is the policy in words
-    that a person can read. ``notes`` is what somebody should look at, though it stops nothing.
+    rules, and of everything that was read; the same two make the same plan at the same time. ``rules`` is the policy in
+    words that a person can read. ``notes`` is what somebody should look at, though it stops nothing.
     """
 
     project: str

@@ -173,7 +173,7 @@ class _Bom(msgspec.Struct, frozen=True):
 def _payload_names(document: bytes, where: str) -> tuple[Name, ...]:
     """The images of a payload, from its CycloneDX document: components of type ``container``."""
     return tuple(
-        Name(repository_path(one.name), one.version)
+        Name(f"*/{one.name.rpartition('/')[2]}", one.version)
         for one in decode(document, _Bom, where=where).components
         if one.type == "container" and one.version.startswith("sha")
     )

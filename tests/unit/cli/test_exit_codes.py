@@ -18,7 +18,7 @@ WANTED = {
     1: {
         "ShipgraphError", "RegistryError", "NotFound", "Denied", "Rejected", "ContentError", "DigestMismatch",
         "MalformedDocument", "BuildFailed", "BaseGone", "DiskFull", "ProcessFailed", "TransactionRefused",
-        "NotPublic",
+        "NotPublic", "ContentUnknown",
     },
     2: {
         "ConfigurationError", "InvalidReference", "GraphError", "DirtyWorkTree", "ToolMissing", "UnpinnedBase",
