@@ -21,9 +21,11 @@ async def open_recovery(
 ) -> AsyncIterator[Recovery]:
     """A project's channels on its registry, ready to be mended."""
     from shipgraph.engine.attesting import renewal_signer
+    from shipgraph.engine.liveness import run_liveness
     from shipgraph.engine.opening import open_target, open_view
     from shipgraph.engine.recovering import Recovery
     from shipgraph.engine.releasing import Transacting
+    from shipgraph.engine.untagging import FittingUntagger
     from shipgraph.engine.workspace import Workspace
     from shipgraph.promote.stage import Wishes
 
@@ -31,7 +33,16 @@ async def open_recovery(
     async with open_target(view.registry, view.project, root) as (store, timing, jobs):
         transacting = Transacting(Wishes(wait), jobs=jobs, stop=lambda: interrupt.asked, protected=interrupt.protected)
         sign = renewal_signer(view, Workspace.of(view.project.folder), store, emit=emit)
-        yield Recovery(view, store, timing, transacting, emit=emit, sign=sign)
+        yield Recovery(
+            view,
+            store,
+            timing,
+            transacting,
+            emit=emit,
+            alive=run_liveness(view.source),
+            untagger=FittingUntagger(store, lag=timing.lag),
+            sign=sign,
+        )
 
 
 def outcome_json(channel: str, outcome: Settled | Unchanged) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from shipgraph.channel.metadata import (
     serial_tag,
 )
 from shipgraph.engine.opening import GitAncestry, owner
+from shipgraph.engine.untagging import RegistryUntagger
 from shipgraph.errors import ConfigurationError, Conflict, ContentError, RegistryError
+from shipgraph.github.untagging import is_marker
 from shipgraph.oci.digest import Digest
 from shipgraph.promote.actions import JournalSeen
 from shipgraph.promote.adoption import adopt_lost, adopt_open
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from shipgraph.project.release import Release
     from shipgraph.promote.stage import SignMetadata
     from shipgraph.promote.timing import Timing
-    from shipgraph.store.protocols import Deleter, Store
+    from shipgraph.store.protocols import Store
 
 LOOK_BACK = 100
 """So many journal entries are searched for left-over tags."""
@@ -70,21 +72,6 @@ class Mended:
         was = self.was or "absent"
         belongs = f" ({self.belongs_to})" if self.belongs_to else ""
         return f"{self.repository}:{self.tag} was {was}{belongs}, the metadata says {self.now}"
-
-
-class RegistryUntagger:
-    """An ``Untagger`` for registries that delete a tag alone (the embedded one, distribution 3)."""
-
-    def __init__(self, store: Deleter) -> None:
-        self._store = store
-
-    async def check(self, repository: str) -> None:
-        """Deleting a tag that can't exist changes nothing, and is refused like any other where there is no right."""
-        await self._store.delete_tag(repository, "shipgraph-may-i-remove-tags")
-
-    async def remove(self, repository: str, tag: str) -> None:
-        """See ``Untagger``."""
-        await self._store.delete_tag(repository, tag)
 
 
 class Recovery:
@@ -306,4 +293,9 @@ class Recovery:
                     used.add(tag)
             entry = None if entry.previous is None else await self._decode_entry(Digest.parse(entry.previous))
         there = await gather([partial(self._store.resolve, *tag) for tag in found])
-        return [tag for (tag, after), now in zip(found.items(), there, strict=True) if now and str(now.digest) == after]
+        return [
+            tag
+            for (tag, after), now in zip(found.items(), there, strict=True)
+            # the marker of a removal that died half-way is as good as what the transaction left
+            if now and (str(now.digest) == after or await is_marker(self._store, tag[0], now.digest))
+        ]
