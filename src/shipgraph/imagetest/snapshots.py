@@ -36,6 +36,7 @@ _LAYERS: Final = frozenset(
     {
         media_types.LAYER_TAR,
         media_types.LAYER_TAR_GZIP,
+        "application/vnd.oci.image.layer.v1.tar+zstd",
         "application/vnd.docker.image.rootfs.diff.tar",
         "application/vnd.docker.image.rootfs.diff.tar.gzip",
     }

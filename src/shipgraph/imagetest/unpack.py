@@ -12,13 +12,16 @@ import shutil
 import stat
 import tarfile
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from shipgraph.errors import DigestMismatch, MalformedDocument
+from shipgraph.layers.compression import Compression, Decompressed, find_compression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from shipgraph.layers.reading import Reader
 
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
@@ -26,11 +29,12 @@ MOST_ENTRIES: Final = 2_000_000
 MOST_BYTES: Final = 64 << 30
 MOST_LINKS: Final = 40
 PIECE: Final = 1 << 20
-GZIP: Final = b"\x1f\x8b"
+COMPRESSIONS: Final = (Compression.GZIP, Compression.ZSTD)
+"""What the image specification knows."""
 
 
 def unpack_layer(archive: Path, root: Path, *, diff_id: str, where: str) -> None:
-    """Apply a layer (a tar, gzip or not) to a tree.
+    """Apply a layer (a tar, plain or compressed with gzip or zstd) to a tree.
 
     Args:
         diff_id: what the uncompressed archive must hash to.
@@ -40,15 +44,14 @@ def unpack_layer(archive: Path, root: Path, *, diff_id: str, where: str) -> None
         DigestMismatch: its content is not what the image's configuration says.
     """
     with archive.open("rb") as file:
-        reader = _Hashing(_decompressed(file))
+        reader = _Hashing(_decompressed(file, where), where)
         try:
             with tarfile.open(fileobj=cast("Any", reader), mode="r|", errorlevel=1) as tar:
                 _Applying(root, where).apply(tar)
         except (tarfile.TarError, EOFError, ValueError) as error:
             raise MalformedDocument(f"{where} is not a layer: {error}") from error
         except OSError as error:
-            # a broken gzip stream has no errno; a file stands where the archive wants a folder
-            if error.errno is None or isinstance(error, NotADirectoryError):
+            if isinstance(error, NotADirectoryError):  # a file stands where the archive wants a folder
                 raise MalformedDocument(f"{where} is not a layer: {error}") from error
             raise
         while reader.read(PIECE):
@@ -57,31 +60,30 @@ def unpack_layer(archive: Path, root: Path, *, diff_id: str, where: str) -> None
         raise DigestMismatch(where, want=diff_id, got=f"sha256:{reader.hasher.hexdigest()}")
 
 
-class _Readable(Protocol):
-    def read(self, count: int = -1, /) -> bytes: ...
-
-
-def _decompressed(file: IO[bytes]) -> _Readable:
-    head = file.read(4)
+def _decompressed(file: IO[bytes], where: str) -> Reader:
+    head = file.read(16)
     file.seek(0)
-    if head.startswith(GZIP):
-        from isal import igzip
-
-        plain: _Readable = igzip.GzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]
-        return plain
-    return file
+    kind = find_compression(head)
+    if kind is None:
+        return file
+    if kind not in COMPRESSIONS:
+        raise MalformedDocument(f"{where} is compressed with {kind}, which is no compression of layers")
+    return Decompressed(file, kind)
 
 
 class _Hashing:
     """Reads on, counts and hashes."""
 
-    def __init__(self, inner: _Readable) -> None:
-        self._inner = inner
+    def __init__(self, inner: Reader, where: str) -> None:
+        self._inner, self._where = inner, where
         self.hasher = hashlib.sha256()
         self._size = 0
 
-    def read(self, count: int = -1) -> bytes:
-        piece = self._inner.read(count)
+    def read(self, count: int = PIECE) -> bytes:
+        try:
+            piece = self._inner.read(count)
+        except MalformedDocument as error:
+            raise MalformedDocument(f"{self._where} is not a layer: {error}") from error
         self.hasher.update(piece)
         self._size += len(piece)
         if self._size > MOST_BYTES:

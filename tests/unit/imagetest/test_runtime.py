@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from backports.zstd import ZstdCompressor
 from tests.real.busybox import Layout, busybox_layout
 
 from shipgraph.imagetest.engine import Command, TestImage
@@ -15,7 +18,7 @@ from shipgraph.imagetest.stage import ImageResult, Outcome, Wanted, run_tests
 from shipgraph.oci.descriptor import Descriptor
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex, ImageManifest, parse_manifest
-from shipgraph.store.content import from_file
+from shipgraph.store.content import from_bytes, from_file, read_blob
 from shipgraph.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -54,9 +57,13 @@ async def _images(layout: Layout, store: MemoryStore) -> dict[str, TestImage]:
     return found
 
 
-async def _run(layout: Layout, tmp_path: Path, *tests: Wanted, architecture: str = "amd64") -> ImageResult:
+async def _run(
+    layout: Layout, tmp_path: Path, *tests: Wanted, architecture: str = "amd64", zstd: bool = False
+) -> ImageResult:
     store = MemoryStore()
     image = (await _images(layout, store))[architecture]
+    if zstd:
+        image = replace(image, manifest=await _with_zstd(image.manifest, store))
     async with open_snapshots(tmp_path / "snapshots") as snapshots:
         engines, problems = await find_engines(snapshots, store, choice="runc")
         assert not problems
@@ -65,6 +72,27 @@ async def _run(layout: Layout, tmp_path: Path, *tests: Wanted, architecture: str
         )
     assert list((tmp_path / "snapshots").iterdir()) == []
     return found
+
+
+async def _with_zstd(image: ImageManifest, store: MemoryStore) -> ImageManifest:
+    """The same image, its layers compressed the other way."""
+    document = json.loads(image.raw)
+    document["layers"] = []
+    for layer in image.layers:
+        plain = gzip.decompress(await read_blob(store, "busybox", layer))
+        packed = ZstdCompressor().compress(plain, ZstdCompressor.FLUSH_FRAME)
+        described = Descriptor.of("application/vnd.oci.image.layer.v1.tar+zstd", packed)
+        await store.push_blob("busybox", described, from_bytes(packed))
+        document["layers"].append(described.to_json())
+    manifest = parse_manifest(json.dumps(document).encode())
+    assert isinstance(manifest, ImageManifest)
+    await store.push_manifest("busybox", manifest)
+    return manifest
+
+
+async def test_layers_may_be_zstd(layout: Layout, tmp_path: Path) -> None:
+    test = Wanted("runs", Command(("cat", "/etc/passwd"), entrypoint=()), expect_output="^root:x:0:0")
+    assert (await _run(layout, tmp_path, test, zstd=True)).passed
 
 
 async def test_what_is_run_is_as_it_was_asked_for(layout: Layout, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import hashlib
@@ -12,11 +13,13 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from backports.zstd import ZstdCompressor
 
 from shipgraph.errors import DigestMismatch, MalformedDocument
 from shipgraph.imagetest.unpack import unpack_layer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Entry = tuple[str, bytes | str | int, str]
@@ -57,14 +60,14 @@ class Tree:
         self.beside.write_text("untouched")
         self._archive = place / "layer"
 
-    def layer(self, *entries: tuple[tarfile.TarInfo, bytes], packed: bool = True) -> None:
+    def layer(self, *entries: tuple[tarfile.TarInfo, bytes], pack: Callable[[bytes], bytes] = gzip.compress) -> None:
         plain = io.BytesIO()
         with tarfile.open(fileobj=plain, mode="w") as tar:
             for entry, content in entries:
                 entry.uid = entry.gid = os.geteuid()
                 tar.addfile(entry, io.BytesIO(content))
         content = plain.getvalue()
-        self._archive.write_bytes(gzip.compress(content) if packed else content)
+        self._archive.write_bytes(pack(content))
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         unpack_layer(self._archive, self.root, diff_id=digest, where="layer")
 
@@ -77,11 +80,15 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_files_folders_links(tree: Tree, packed: bool) -> None:
+def zstd(content: bytes) -> bytes:
+    return ZstdCompressor().compress(content, ZstdCompressor.FLUSH_FRAME)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd, bytes], ids=["gzip", "zstd", "plain"])
+def test_files_folders_links(tree: Tree, pack: Callable[[bytes], bytes]) -> None:
     tree.layer(
         folder("./usr"), folder("usr/bin"), file("usr/bin/tool", b"#!", 0o4755), link("bin", "usr/bin"),
-        hard("usr/bin/same", "usr/bin/tool"), special("pipe", tarfile.FIFOTYPE), packed=packed,
+        hard("usr/bin/same", "usr/bin/tool"), special("pipe", tarfile.FIFOTYPE), pack=pack,
     )  # fmt: skip
     assert (tree.root / "bin" / "tool").read_bytes() == b"#!"
     found = (tree.root / "usr/bin/tool").stat()
@@ -157,7 +164,15 @@ def test_another_content_than_the_configuration_says_is_refused(tree: Tree, tmp_
 
 
 @pytest.mark.parametrize(
-    "content", [b"not a tar" * 200, gzip.compress(b"not a tar" * 200, mtime=0), b"\x1f\x8b broken"], ids=range(3)
+    "content",
+    [
+        b"not a tar" * 200,
+        gzip.compress(b"not a tar" * 200, mtime=0),
+        b"\x1f\x8b\x08 broken",
+        zstd(bytes(4096))[:-3],
+        bz2.compress(bytes(4096)),
+    ],
+    ids=["text", "text in gzip", "broken gzip", "cut zstd", "bzip2"],
 )
 def test_what_is_no_layer_is_refused(tree: Tree, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "layer").write_bytes(content)
