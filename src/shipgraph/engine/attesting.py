@@ -68,12 +68,13 @@ async def attest_release(
     """
     found = await collect_set(target, release, release.immutable_tag(revision))
     intents = await provenance_intents(release, found, target=target, run=run)
-    return found, await sign(intents, target=target, signing=signing, emit=emit)
+    return found, await sign(intents, about="release", target=target, signing=signing, emit=emit)
 
 
 async def sign(
     intents: Sequence[Intent],
     *,
+    about: str,
     target: Store,
     signing: Signing,
     emit: Emit,
@@ -81,11 +82,15 @@ async def sign(
 ) -> Attested:
     """Sign what is not stated yet, in one ceremony, and attach it.
 
+    Args:
+        about: what the statements are about, for people.
+
     Raises:
         EvidenceUntrusted: the signer is not one whom the project trusts.
         SigningFailed, RegistryError
     """
-    emit(Started(TASK, "attest"))
+    task, title = f"{TASK}:{about}", f"attest {about}"
+    emit(Started(task, title))
     done = await attest(
         target,
         intents,
@@ -94,7 +99,7 @@ async def sign(
         policy=signing.policy,
         also=signing.also,
     )
-    emit(Finished(TASK, "attest", f"{len(done.made)} signed by {done.signer}" if done.made else "unchanged"))
+    emit(Finished(task, title, f"{len(done.made)} signed by {done.signer}" if done.made else "unchanged"))
     return done
 
 

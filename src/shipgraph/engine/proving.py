@@ -70,7 +70,7 @@ async def prove_images(
     if signing is None:
         return
     provenance = [platform_intent(release, image.key, image.built.record, image.built.descriptor) for image in found]
-    await sign([*verdicts, *provenance], target=target, signing=signing, verifier=verifier, emit=emit)
+    await sign([*verdicts, *provenance], about="images", target=target, signing=signing, verifier=verifier, emit=emit)
 
 
 async def prove_payload(
@@ -106,7 +106,7 @@ async def prove_payload(
         if provenance:
             intents.append(payload_intent(release, found, run=run))
         if intents:
-            await sign(intents, target=target, signing=signing, verifier=verifier, emit=emit)
+            await sign(intents, about="payload", target=target, signing=signing, verifier=verifier, emit=emit)
 
 
 async def _gate(

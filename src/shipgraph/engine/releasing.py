@@ -12,6 +12,7 @@ from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, Kind, State, decode
 from shipgraph.engine.assembling import ImageResult, assemble_images
 from shipgraph.engine.attesting import attest_release, metadata_signer
 from shipgraph.engine.bases import BaseSupply, settle_set
+from shipgraph.engine.claiming import join_release
 from shipgraph.engine.gating import Gates
 from shipgraph.engine.images import Images, build_platforms
 from shipgraph.engine.opening import GitAncestry, owner
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from shipgraph.engine.workshop import Workshop
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
+    from shipgraph.oci.digest import Digest
     from shipgraph.oci.platform import Platform
     from shipgraph.project.release import Release
     from shipgraph.promote.timing import Timing
@@ -74,6 +76,11 @@ class Published:
     outcome: Settled | Unchanged | None
 
     @property
+    def metadata(self) -> Digest | None:
+        """The digest of the channel's metadata; None for a pull request."""
+        return None if self.outcome is None else self.outcome.metadata
+
+    @property
     def unchanged(self) -> bool:
         """Whether nothing was built, uploaded or moved."""
         nothing_built = not any(image.built for image in self.images)
@@ -90,6 +97,7 @@ async def build_images(
     timing: Timing,
     signing: Signing | None,
     emit: Emit,
+    claimed: bool = False,
 ) -> tuple[SetRecord, Images]:
     """Claim or join the set, then build what is missing of the images and all they are built from.
 
@@ -99,9 +107,10 @@ async def build_images(
     Args:
         platforms: only these of the release's platforms.
         signing: None where nothing is signed.
+        claimed: the set was claimed by another job, and is taken as it is.
 
     Raises:
-        Refused: the gate found a secret.
+        Refused: the gate found a secret; or nobody has claimed the set.
         UnpinnedBase, BuildFailed, DiskFull, ToolMissing, ConfigurationError, Conflict, RegistryError
     """
     closure = release.project.graph.closure(keys)
@@ -109,7 +118,10 @@ async def build_images(
     gates = Gates(release.project.gate, workshop.workspace, emit=emit)
 
     async def attempt(supply: BaseSupply, *, refresh: bool) -> tuple[SetRecord, Images]:
-        record = await settle_set(release, supply, target=target, timing=timing, refresh=refresh)
+        if claimed:
+            record = await join_release(release, supply, target=target)
+        else:
+            record = await settle_set(release, supply, target=target, timing=timing, refresh=refresh)
         if record.revision > 1:
             emit(Note(f"this is revision {record.revision} of commit {release.commit[:12]}"))
         images = await build_platforms(
@@ -131,6 +143,8 @@ async def build_images(
         try:
             record, images = await attempt(supply, refresh=False)
         except BaseGone as gone:
+            if claimed:
+                raise
             emit(Note(f"{gone}; resolving bases again", warning=True))
             record, images = await attempt(supply, refresh=True)
     built = any(image.fresh for image in images.values())

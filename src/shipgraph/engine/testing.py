@@ -126,7 +126,7 @@ async def run_release_tests(
         if result.passed
     ]
     if intents and signing is not None:
-        await sign(intents, target=target, signing=signing, verifier=verifier, emit=emit)
+        await sign(intents, about="tests", target=target, signing=signing, verifier=verifier, emit=emit)
     return Tested(tuple(results), tuple(before), tuple(omitted))
 
 

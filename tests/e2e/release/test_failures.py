@@ -173,9 +173,9 @@ def test_full_disk_under_the_registry(demo: Demo, tmp_path: Path) -> None:
 
 def test_missing_evidence_refuses_and_moves_nothing(rehearsed: Demo) -> None:
     before = moving_tags_of(rehearsed.root)
-    rehearsed.edit("shipgraph.toml", "require = []", 'require = ["gate"]')
+    rehearsed.edit("shipgraph.toml", "require = []", 'require = ["test"]')
     done = rehearsed.run("rehearse", code=3)
-    assert "required evidence is missing: gate of base" in done.err
+    assert "required evidence is missing: test of base" in done.err
     assert "  next: " in done.err
     assert moving_tags_of(rehearsed.root) == before
 

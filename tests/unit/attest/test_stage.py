@@ -146,7 +146,7 @@ async def test_an_image_without_a_build_record_has_no_provenance(scene: Scene) -
 
 async def test_metadata_is_signed_by_whom_its_channel_accepts(scene: Scene) -> None:
     release, store = scene.published.release, scene.world.store
-    digest = scene.published.outcome.metadata
+    digest = scene.published.metadata
     assert digest is not None
     document = await read_document(store, release.metadata_repository, digest, release.project.metadata.artifact_type)
     metadata = decode_metadata(document.content, where="it")

@@ -36,7 +36,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
     async def publish() -> None:
         async with serve(DiskStore(root)) as address, RemoteStore(address) as store:
             published = await world.publish(target=store, rehearsal=True)
-            release, digest = published.release, published.outcome.metadata
+            release, digest = published.release, published.metadata
             assert digest is not None
             signing = open_signing(release, Workspace.of(world.folder), address)
             await attest_release(
