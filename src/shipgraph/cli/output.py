@@ -8,12 +8,16 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+import click
+
+from shipgraph.cli.redaction import Redactor
 from shipgraph.events import Emit, Event, Failed, Finished, LogLine, Note, Started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from shipgraph.errors import ShipgraphError
+    from shipgraph.report.summary import Task
 
 
 class Output:
@@ -23,6 +27,10 @@ class Output:
         self.as_json, self.debug = as_json, debug
         self._out: TextIO = sys.stdout
         self._err: TextIO = sys.stderr
+        self._actions = os.environ.get("GITHUB_ACTIONS") == "true"
+        self._redactor = Redactor.of()
+        self._tasks: list[Task] = []
+        self._told = False
 
     @property
     def drawn(self) -> bool:
@@ -34,28 +42,63 @@ class Output:
         if self.as_json:
             from shipgraph.oci.manifest import encode_json
 
-            self._out.write(encode_json(document).decode())
+            self._out.write(self._redactor(encode_json(document).decode()))
         elif text:
-            self._out.write(text.rstrip("\n") + "\n")
+            self._out.write(self._harmless(text).rstrip("\n") + "\n")
         self._out.flush()
+        self._tell_actions(document)
 
     def say(self, text: str) -> None:
         """Lines for people on stderr."""
-        self._err.write((defused(text) if _in_actions() else text) + "\n")
+        self._err.write(self._harmless(text) + "\n")
         self._err.flush()
 
     def error(self, error: ShipgraphError) -> None:
-        """See ``show_error``."""
-        self.show_error(str(error), error.hint)
+        """What, why, and the next step; an annotation for each mistake too where GitHub Actions reads along."""
+        self._show(str(error), error.hint)
+        if self._actions:
+            from shipgraph.cli.actions import error_annotations
+
+            self._mark(error_annotations(error), str(error), error.hint)
 
     def show_error(self, text: str, hint: str = "") -> None:
-        """What, why, and the next step; an annotation too where GitHub Actions reads along."""
+        """The same for what is no error of its own class."""
+        self._show(text, hint)
+        if self._actions:
+            from shipgraph.cli.actions import annotation
+
+            self._mark([annotation("error", text)], text, hint)
+
+    def _show(self, text: str, hint: str) -> None:
         self.say(f"error: {text}")
         if hint:
             self.say(f"  next: {hint}")
-        if _in_actions():
-            self._err.write(f"::error title=shipgraph::{_escape(text)}\n")
-            self._err.flush()
+
+    def _mark(self, annotations: list[str], text: str, hint: str) -> None:
+        self._err.write("".join(self._redactor(line) + "\n" for line in annotations))
+        self._err.flush()
+        if not self.as_json:  # else the document comes, and tells it
+            self._tell_actions({"error": {"message": text, "hint": hint}})
+
+    def _harmless(self, text: str) -> str:
+        """Text that others may have written, for a stream that GitHub Actions reads along."""
+        text = self._redactor(text)
+        if not self._actions:
+            return text
+        from shipgraph.cli.actions import defused
+
+        return defused(text)
+
+    def _tell_actions(self, document: dict[str, Any]) -> None:
+        """The step's outputs and the job's summary, once."""
+        if not self._actions or self._told:
+            return
+        from shipgraph.cli.actions import step_outputs, write_outputs, write_summary
+
+        self._told = True
+        context = click.get_current_context(silent=True)
+        write_outputs(step_outputs(document))
+        write_summary("shipgraph" if context is None else context.command_path, document, self._tasks, self._redactor)
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
@@ -65,17 +108,20 @@ class Output:
 
             with drawn_progress() as emit:
                 yield emit
+        elif self._actions:
+            from shipgraph.cli.actions import ActionsProgress
+
+            yield ActionsProgress(self._err, self._redactor, self._tasks)
         else:
-            yield PlainProgress(self._err)
+            yield PlainProgress(self._err, self._redactor)
 
 
 class PlainProgress:
     """Events as lines with the seconds since the start, for logs."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, redactor: Redactor) -> None:
+        self._stream, self._redactor = stream, redactor
         self._began = time.monotonic()
-        self._actions = _in_actions()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -87,8 +133,6 @@ class PlainProgress:
             case Failed(_, title, reason, log):
                 self._line(f"{title}: FAILED: {reason.splitlines()[0]}" + (f" (log: {log})" if log else ""))
             case Note(text, warning):
-                if warning and self._actions:
-                    self._stream.write(f"::warning title=shipgraph::{_escape(text)}\n")
                 self._line(f"{'warning: ' if warning else ''}{text}")
             case LogLine():
                 pass  # kept in the log file; a failure shows its end
@@ -96,8 +140,7 @@ class PlainProgress:
                 pass  # a log needs no bars
 
     def _line(self, text: str) -> None:
-        line = f"[{time.monotonic() - self._began:7.1f}] {text}"
-        self._stream.write((defused(line) if self._actions else line) + "\n")
+        self._stream.write(f"[{time.monotonic() - self._began:7.1f}] {self._redactor(text)}\n")
         self._stream.flush()
 
 
@@ -121,20 +164,3 @@ def size(count: float) -> str:
 def error_document(kind: str, message: str, hint: str, code: int) -> dict[str, Any]:
     """The document that a command prints instead of its result."""
     return {"error": {"kind": kind, "message": message, "hint": hint, "exitCode": code}}
-
-
-def defused(text: str) -> str:
-    """Text that a job of GitHub Actions may print though others wrote it: no line of it is a workflow command."""
-    text = text.replace("##[", "# #[").replace("\r", "\n")
-    return "\n".join(
-        line.replace("::", ": :", 1) if line.lstrip().startswith("::") else line for line in text.split("\n")
-    )
-
-
-def _in_actions() -> bool:
-    return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-def _escape(text: str) -> str:
-    """A workflow command's data (actions/toolkit, command.ts)."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -46,9 +46,11 @@ def release_json(
         "immutableTag": found.immutable_tag,
         "serial": None if outcome is None else outcome.serial,
         "moved": isinstance(outcome, Settled),
+        "movingTags": list(release.moving_tags),
         "images": [
             {
                 "key": image.key,
+                "parent": _parent(release, image.key),
                 "repository": f"{release.registry}/{image.repository}",
                 "digest": str(image.index.digest),
                 "platforms": {str(child.platform): str(child.digest) for child in image.index.manifests},
@@ -71,6 +73,12 @@ def release_json(
         "evidence": {str(kind): evidence.state(kind) for kind in Kind},
         "omittedPlatforms": [str(platform) for platform in release.omitted_platforms],
     }
+
+
+def _parent(release: Release, key: str) -> str | None:
+    """An image's parent; None also for one of an older release that has left the graph."""
+    graph = release.project.graph
+    return graph[key].parent if key in graph else None
 
 
 def release_text(
@@ -121,6 +129,7 @@ def images_json(release: Release, record: SetRecord, results: Mapping[str, Image
         "images": [
             {
                 "key": result.key,
+                "parent": _parent(release, result.key),
                 "repository": f"{release.registry}/{result.repository}",
                 "digest": str(result.index.digest),
                 "platforms": {str(child.platform): str(child.digest) for child in result.index.manifests},
@@ -146,6 +155,7 @@ def platforms_json(release: Release, record: SetRecord, images: Images) -> dict[
             image.key,
             {
                 "key": image.key,
+                "parent": _parent(release, image.key),
                 "repository": f"{release.registry}/{release.repository(image.key)}",
                 "digest": None,
                 "platforms": {},

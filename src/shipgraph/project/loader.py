@@ -109,6 +109,8 @@ def _parse(content: bytes, shown: str) -> tuple[str, dict[str, Any]] | Mistake:
 def _all(mistakes: tuple[Mistake, ...], shown: str) -> ConfigurationError:
     if len(mistakes) == 1:
         return mistakes[0].error()
-    return ConfigurationError(
+    error = ConfigurationError(
         "\n".join([f"{shown} has {len(mistakes)} mistakes:", *(f"  {each}" for each in mistakes)])
     )
+    error.mistakes = tuple(mistake.error() for mistake in mistakes)
+    return error
