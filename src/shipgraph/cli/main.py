@@ -39,6 +39,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "copy": ("copy", "Copy an image, index or artifact with all that refers to it; its digest stays the same."),
     "resolve": ("resolve", "Print the digests of a channel's release, once its metadata has been verified."),
     "pull": ("pull", "Install a channel's payload: verified, unpacked, and switched to in one step."),
+    "workflow": (
+        "workflow",
+        "Write the GitHub Actions workflow that releases the project: each image and platform a job.",
+    ),
     "pin": ("pin", "Fill in the digests of external bases."),
 }  # fmt: skip
 """Each command's module in ``commands`` and its line in the help; a test holds the lines against the commands' own."""

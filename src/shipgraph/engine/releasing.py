@@ -21,6 +21,7 @@ from shipgraph.engine.proving import prove_images
 from shipgraph.engine.sets import newest_record
 from shipgraph.engine.signing import find_signing
 from shipgraph.engine.testing import run_release_tests
+from shipgraph.engine.visibility import prove_public, release_subjects
 from shipgraph.errors import BaseGone, ChannelBusy, ConfigurationError
 from shipgraph.events import Finished, Note, Started
 from shipgraph.evidence.requirements import Survey, survey
@@ -316,6 +317,7 @@ async def finish(
 
     Raises:
         Refused: the set is incomplete or lacks evidence; or the registry refused a move and all were taken back.
+        NotPublic: not everybody can pull it, where that is asked for; nothing moved, unless it is the metadata alone.
         EvidenceUntrusted, SigningFailed: the metadata can't be signed by who the channel accepts; nothing moved.
         Conflict, RegistryError, TransactionUnfinished
     """
@@ -327,6 +329,9 @@ async def finish(
         await anyio.sleep(timing.lag)  # what was attached a moment ago may not be seen yet
         evidence = await survey_set(release, found, target, signing)
     evidence.check()
+    (
+        await prove_public(release, target, await release_subjects(release, target, found), lag=timing.lag, emit=emit)
+    ).check()
     channel, signer = release.channel, as_owner or owner()
     assert channel is not None  # noqa: S101 (checked above)
 
@@ -358,6 +363,9 @@ async def finish(
             emit(Note("another run is publishing this very release: waiting until it is done"))
             outcome = await move(replace(transacting.wishes, wait=True))
     emit(Finished(FINALIZE, "finalize", "unchanged" if isinstance(outcome, Unchanged) else "all tags moved"))
+    if isinstance(outcome, Settled):
+        moved = await release_subjects(release, target, found, outcome.metadata)
+        (await prove_public(release, target, moved, lag=timing.lag, emit=emit)).check()
     return found, evidence, outcome
 
 

@@ -15,6 +15,7 @@ from msgspec import Meta
 from shipgraph.project.durations import DURATION_ALLOWED, DURATION_PATTERN
 from shipgraph.project.retention import RetentionTable, RetiredTable
 from shipgraph.project.visibility import VisibilityTable
+from shipgraph.project.workflow import WorkflowTable
 
 FILE_NAME: Final = "shipgraph.toml"
 
@@ -558,12 +559,13 @@ class BuildTable(_Table, frozen=True, kw_only=True):
         | None
     ) = None
     cache: Annotated[
-        Literal["local", "registry", "none"],
+        Literal["auto", "local", "registry", "none"],
         Meta(
-            description="Where the builders' layers are cached: `local`, by default, in their own storage on this"
-            " machine; `registry` also in NAME-cache/SCOPE of the target registry; `none` runs every step."
+            description="Where the builders' layers are cached: `local` in their own storage on this machine; `auto`,"
+            " the default, also in the GitHub Actions cache where a job offers it; `registry` also in NAME-cache/SCOPE"
+            " of the target registry; `none` runs every step."
         ),
-    ] = "local"
+    ] = "auto"
 
 
 class TransactionTable(_Table, frozen=True, kw_only=True):
@@ -614,3 +616,4 @@ class ProjectFile(_Table, frozen=True, kw_only=True):
     visibility: VisibilityTable = VisibilityTable()
     retention: RetentionTable = RetentionTable()
     retired: RetiredTable = RetiredTable()
+    workflow: WorkflowTable = WorkflowTable()

@@ -40,6 +40,7 @@ from shipgraph.project.spec import (
     TransactionSpec,
     VisibilitySpec,
 )
+from shipgraph.project.workflow import derive_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,6 +96,7 @@ class _Deriver:
         self.check_transaction()
         self.check_repositories(graph, payload, metadata)
         retention = self.retention(graph, payload, metadata)
+        workflow = derive_workflow(self.file.workflow, platforms, channels, graph, self.note)
         if self.problems or graph is None:
             return None
         build, transaction = self.file.build, self.file.transaction
@@ -122,6 +124,7 @@ class _Deriver:
             ),
             visibility=VisibilitySpec(self.file.visibility.require),
             retention=retention,
+            workflow=workflow,
             description=table.description,
             licenses=table.licenses,
             source=table.source.rstrip("/") if table.source else None,

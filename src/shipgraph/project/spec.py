@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 from shipgraph.project.retention import RetentionSpec
+from shipgraph.project.workflow import WorkflowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +73,7 @@ class BuildSpec:
 
     builder: Literal["auto", "buildx", "buildah"] = "auto"
     jobs: int | None = None
-    cache: str = "local"
+    cache: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class Project:
     transaction: TransactionSpec = TransactionSpec()
     visibility: VisibilitySpec = VisibilitySpec()
     retention: RetentionSpec = field(default_factory=RetentionSpec)
+    workflow: WorkflowSpec = field(default_factory=WorkflowSpec)
     description: str | None = None
     licenses: str | None = None
     source: str | None = None

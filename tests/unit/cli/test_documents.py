@@ -71,6 +71,7 @@ CALLS = {
     "release": ["release", "--root", "ROOT", "--channel", "dev"],
     "rehearse": ["rehearse"],
     "build": ["build", "--root", "ROOT"],
+    "build --claim-only": ["build", "--root", "ROOT", "--claim-only"],
     "build --platform": ["build", "--root", "ROOT", "--platform", "linux/amd64"],
     "assemble": ["assemble", "--root", "ROOT"],
     "payload": ["payload", "--root", "ROOT"],
@@ -98,9 +99,9 @@ def call(world: World, root: Path, words: list[str]) -> dict[str, Any]:
 
 
 WITHOUT_DOCUMENT = {"serve"}
-ELSEWHERE = {"test", "gate", "resolve", "pull"}
-"""Compared where images can be run, ``tests/unit/imagetest``, where they are scanned, ``tests/e2e/gate``, and where
-metadata is signed, ``tests/unit/consume``."""
+ELSEWHERE = {"test", "gate", "resolve", "pull", "workflow"}
+"""Compared where images can be run, ``tests/unit/imagetest``, where they are scanned, ``tests/e2e/gate``, where
+metadata is signed, ``tests/unit/consume``, and where workflows are rendered, ``tests/unit/workflow``."""
 
 
 def test_every_command_is_documented() -> None:
