@@ -15,6 +15,7 @@ from shipgraph.engine.bases import BaseSupply, settle_set
 from shipgraph.engine.claiming import join_release
 from shipgraph.engine.gating import Gates
 from shipgraph.engine.images import Images, build_platforms
+from shipgraph.engine.liveness import run_liveness
 from shipgraph.engine.opening import GitAncestry, owner
 from shipgraph.engine.payload import check_payload, make_payload
 from shipgraph.engine.proving import prove_images
@@ -349,6 +350,7 @@ async def finish(
             emit=emit,
             jobs=transacting.jobs,
             stop=transacting.stop,
+            alive=run_liveness(release.source),
             sign=None
             if signing is None
             else metadata_signer(release, channel, target=target, host=host, signing=signing, run=signer.run),
