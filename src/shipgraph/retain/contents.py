@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from shipgraph.errors import NotFound
+from shipgraph.errors import MalformedDocument, NotFound
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex, ImageManifest, parse_manifest
-from shipgraph.retain.versions import describe, document_layer
+from shipgraph.retain.versions import LONGEST_DOCUMENT, describe, document_layer
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
@@ -77,6 +77,24 @@ class Contents:
         found.update((str(manifest.digest), manifest) for manifest in new)
         return found, [digest for digest, there in zip(missing, fetched, strict=True) if there is None]
 
+    async def document(self, repository: str, digest: str, artifact_type: str) -> bytes:
+        """The content of an artifact with one layer.
+
+        Raises:
+            NotFound: it is not there, or its content isn't.
+            MalformedDocument: it is no such artifact.
+            ContentError, RegistryError
+        """
+        manifests, _ = await self.manifests(repository, [digest])
+        where, manifest = f"{repository}@{digest}", manifests.get(digest)
+        if manifest is None:
+            raise NotFound(f"{where} is not there")
+        if not isinstance(manifest, ImageManifest) or manifest.artifact_type != artifact_type:
+            raise MalformedDocument(f"{where} is not an artifact of type {artifact_type}")
+        if len(manifest.layers) != 1 or manifest.layers[0].size > LONGEST_DOCUMENT:
+            raise MalformedDocument(f"{where} has not one document of a bearable size")
+        return (await self._layers(repository, manifest.layers))[str(manifest.layers[0].digest)]
+
     def _remembered(self, repository: str, digests: Sequence[str]) -> dict[str, ImageManifest | ImageIndex]:
         return {
             digest: parse_manifest(
@@ -94,6 +112,9 @@ class Contents:
 
     async def _documents(self, repository: str, manifests: Iterable[ImageManifest | ImageIndex]) -> dict[str, bytes]:
         layers = [layer for manifest in manifests if (layer := document_layer(manifest, self._types)) is not None]
+        return await self._layers(repository, layers) if layers else {}
+
+    async def _layers(self, repository: str, layers: Iterable[Descriptor]) -> dict[str, bytes]:
         wanted = {str(layer.digest): layer for layer in layers}
         remembered = await anyio.to_thread.run_sync(self._memory.get, list(wanted))
         documents = {digest: body for digest, (_, body) in remembered.items()}

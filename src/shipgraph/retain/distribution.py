@@ -20,7 +20,7 @@ from shipgraph.store.protocols import Deleter, Lister, Prober, Pusher, Referrers
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Iterable
 
     from shipgraph.channel.journal import Removal
     from shipgraph.oci.manifest import ImageManifest
@@ -59,15 +59,15 @@ class DistributionShelf:
         found = await self._reached(repository, set(named.values()))
         return _versions(repository, found, named)
 
-    async def newer(self, repository: str, known: Collection[str]) -> list[Version]:
+    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
         """See ``Shelf``: what a tag points at that wasn't known, and what such an index holds."""
         named = await self._tags(repository)
-        new = {digest for digest in named.values() if digest not in known}
+        new = {digest for digest in named.values() if not known(digest)}
         found: set[str] = set()
         while new:
             manifests, _ = await self._contents.manifests(repository, sorted(new))
             found |= set(manifests)
-            new = {child for child in _children(manifests.values()) if child not in found and child not in known}
+            new = {child for child in _children(manifests.values()) if child not in found and not known(child)}
         return _versions(repository, found, named)
 
     async def look(self, version: Version) -> Version | None:
@@ -141,8 +141,14 @@ class DistributionShelf:
                 limiter=self._reads,
             )
             new = _children(manifests.values()) | {str(one.digest) for many in referring for one in many}
-            new -= asked
+            new = await self._there(repository, new - asked)
         return found
+
+    async def _there(self, repository: str, digests: set[str]) -> set[str]:
+        """Those that the registry has: what is remembered of a manifest says nothing about that."""
+        names = sorted(digests)
+        probes = [partial(self._store.has_manifest, repository, Digest.parse(name)) for name in names]
+        return {name for name, there in zip(names, await gather(probes, limiter=self._reads), strict=True) if there}
 
 
 def _children(manifests: Iterable[ImageManifest | ImageIndex]) -> set[str]:

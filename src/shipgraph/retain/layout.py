@@ -12,7 +12,7 @@ from shipgraph.retain.distribution import DistributionShelf
 from shipgraph.retain.versions import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
 
     from shipgraph.retain.contents import Contents
     from shipgraph.retain.distribution import RegistryStore
@@ -40,9 +40,9 @@ class LayoutShelf(DistributionShelf):
             return None
         return [_version(repository, one) for one in listed]
 
-    async def newer(self, repository: str, known: Collection[str]) -> list[Version]:
+    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
         """See ``Shelf``."""
-        return [one for one in await self.versions(repository) or () if one.digest not in known]
+        return [one for one in await self.versions(repository) or () if not known(one.digest)]
 
     async def look(self, version: Version) -> Version | None:
         """See ``Shelf``."""

@@ -14,7 +14,7 @@ from shipgraph.retain.shelf import UNLIMITED, Kept
 from shipgraph.retain.versions import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
 
     from shipgraph.channel.journal import Removal
     from shipgraph.github.api import GitHubApi
@@ -66,19 +66,20 @@ class PackagesShelf:
             ) from None
         return [_version(repository, one) for one in found]
 
-    async def newer(self, repository: str, known: Collection[str]) -> list[Version]:
+    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
         """See ``Shelf``: pages are read from the newest version on, until one holds nothing new."""
         packages, package = await self._place(repository)
         try:
-            found = await packages.newest(package, lambda one: one.digest in known)
+            found = await packages.newest(package, lambda one: known(one.digest))
         except NotFound:
             return []
         return [_version(repository, one) for one in found]
 
     async def look(self, version: Version) -> Version | None:
         """See ``Shelf``."""
+        if version.id is None:
+            return version  # no list has shown it, so nothing more is known
         packages, package = await self._place(version.repository)
-        assert version.id is not None  # noqa: S101 (listed by this very class)
         found = await packages.version(package, version.id)
         return None if found is None else _version(version.repository, found)
 

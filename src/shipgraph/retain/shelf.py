@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from shipgraph.errors import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
 
     from shipgraph.channel.journal import Removal
     from shipgraph.retain.versions import Version
@@ -47,8 +47,8 @@ class Shelf(Protocol):
         """
         ...
 
-    async def newer(self, repository: str, known: Collection[str]) -> list[Version]:
-        """Versions that are not among ``known`` digests, as far as the registry can tell quickly.
+    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
+        """Versions whose digests are not ``known``, as far as the registry can tell quickly.
 
         Raises:
             RegistryError
