@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shipgraph.attest.key import KEY_PLACE, LOCAL, load_key, make_key, parse_key
+from shipgraph.engine.attestation_store import running_repository
 from shipgraph.errors import ConfigurationError
 from shipgraph.events import Note
 from shipgraph.evidence.referrers import EvidenceReader, ReferrerVerifier
@@ -83,6 +84,8 @@ def is_local(release: Release, host: str) -> bool:
 def open_signing(release: Release, workspace: Workspace, host: str, *, also: AttestationStore | None = None) -> Signing:
     """Who signs here, and whom the project trusts; a key is made where a rehearsal has none yet.
 
+    What a workflow signs with its identity goes to its repository's attestation store as well, by default.
+
     Raises:
         ConfigurationError: there is nothing to sign with.
     """
@@ -92,7 +95,7 @@ def open_signing(release: Release, workspace: Workspace, host: str, *, also: Att
     keyless = spec.by == "keyless" or (spec.by == "auto" and has_token() and not is_local(release, host))
     if keyless:
         policy = trust_of(release, workspace, host)
-        return Signing(KeylessSigner(trust_config=policy.trust_config), policy, also)
+        return Signing(KeylessSigner(trust_config=policy.trust_config), policy, also or running_repository())
     signer = local_signer(release, workspace, host)
     return Signing(signer, trust_of(release, workspace, host), also)
 
