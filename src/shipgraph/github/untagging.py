@@ -64,6 +64,7 @@ class PackageUntagger:
         Raises:
             Denied, VersionKept, RegistryError: the tag ``shipgraph-untag`` may stay, and is used again the next time.
         """
+        self._package(repository)
         await self._delete(repository, PROBE, await self._marked(repository, PROBE, None))
 
     async def remove(self, repository: str, tag: str) -> None:
@@ -73,6 +74,7 @@ class PackageUntagger:
             Conflict: somebody else moves the tag at the same time; it is left alone.
             Denied, VersionKept, RegistryError: the tag is what it was.
         """
+        self._package(repository)
         there = await self._store.resolve(repository, tag)
         if there is None:
             return
@@ -86,7 +88,7 @@ class PackageUntagger:
                 with anyio.CancelScope(shield=True):
                     await self._put_back(repository, tag, marker.digest, was)
             raise
-        await self._see_it_gone(repository, tag, marker.digest)
+        await self._see_it_gone(repository, tag, {marker.digest, was})
 
     async def _marked(self, repository: str, tag: str, was: Digest | None) -> ImageManifest:
         """Put a marker under the tag."""
@@ -103,19 +105,17 @@ class PackageUntagger:
         if version is None:
             return
         if version.digest != str(marker.digest) or version.tags != (tag,):
-            raise Conflict(
-                f"version {version.id} of {repository} is {version.digest} with the tags {', '.join(version.tags)}, "
-                f"not the marker under {tag} alone: it was not deleted",
-                hint="somebody else moves tags here; run the command again when nobody does",
-            )
+            raise _not_alone(package, version, tag)
         await self._packages.delete_version(package, version.id)
 
     async def _find(self, package: str, digest: Digest, tag: str) -> PackageVersion:
         """The version of a manifest, once the API lists it under its tag.
 
         Raises:
-            RegistryUnavailable: it did not in time.
+            Conflict: it has more tags.
+            RegistryUnavailable: the API did not list it in time.
         """
+        found: list[PackageVersion] = []
         for look in range(_LOOKS):
             if look:
                 await self._sleep(max(0.2, self._lag / 4))
@@ -124,7 +124,9 @@ class PackageUntagger:
                 found = [one for one in await self._packages.versions(package) if one.digest == str(digest)]
             if found and found[0].tags == (tag,):
                 return found[0]
-        raise RegistryUnavailable(f"GitHub's API does not list {package}@{digest} under the tag {tag} alone")
+        if found and len(found[0].tags) > 1:
+            raise _not_alone(package, found[0], tag)
+        raise RegistryUnavailable(f"GitHub's API does not list {package}@{digest} under the tag {tag}")
 
     async def _put_back(self, repository: str, tag: str, marker: Digest, was: Digest) -> None:
         """What was under the tag, unless somebody else put something there."""
@@ -132,11 +134,12 @@ class PackageUntagger:
         if there is not None and there.digest == marker:
             await self._store.tag(repository, tag, await self._store.manifest(repository, was))
 
-    async def _see_it_gone(self, repository: str, tag: str, marker: Digest) -> None:
+    async def _see_it_gone(self, repository: str, tag: str, before: set[Digest | None]) -> None:
+        """Wait until reads don't show what was there before; a third value is somebody's new tag."""
         waited = 0.0
         while True:
             there = await self._store.resolve(repository, tag)
-            if there is None or there.digest != marker:
+            if there is None or there.digest not in before:
                 return
             if waited > 2 * self._lag + 1:
                 raise RegistryUnavailable(f"{repository}:{tag} is still there after its version was deleted")
@@ -162,6 +165,14 @@ async def is_marker(store: Fetcher, repository: str, digest: Digest) -> ImageMan
     except ContentError:
         return None
     return manifest if isinstance(manifest, ImageManifest) and manifest.artifact_type == MARKER else None
+
+
+def _not_alone(package: str, version: PackageVersion, tag: str) -> Conflict:
+    return Conflict(
+        f"version {version.id} of {package} is {version.digest} with the tags {', '.join(version.tags)}, "
+        f"not the marker under {tag} alone: it was not deleted",
+        hint="somebody else moves tags here; run the command again when nobody does",
+    )
 
 
 def _before(marker: ImageManifest) -> Digest | None:
