@@ -24,7 +24,7 @@ from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from shipgraph.events import Emit
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 PROBE: Final = "/shipgraph-probe-that-is-not-there"
 PROBE_SECONDS: Final = 60.0
+TESTS: Final = "tests"
+"""How a verdict's configuration calls the table of tests."""
 EMULATED: Final = "not enforced: emulated"
 
 
@@ -228,23 +230,47 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or Digest.of(name.encode()).short
 
 
-def _configuration(engine: Engine, tests: Sequence[Wanted], results: Sequence[TestResult]) -> list[dict[str, Any]]:
-    """What the verdict was made from: the tests, the engine, and each profile with how it was enforced."""
+def covers(predicate: Mapping[str, Any], tests: Sequence[Wanted]) -> bool:
+    """Whether a verdict is one of exactly these tests and profiles, so that it needn't be given again."""
+    wanted = {"sha256": _digest(tests)}
+    entries = predicate.get("configuration")
+    return isinstance(entries, list) and any(
+        isinstance(entry, dict) and entry.get("name") == TESTS and entry.get("digest") == wanted for entry in entries
+    )
+
+
+def _digest(tests: Sequence[Wanted]) -> str:
+    """One number for all that is asked, the profiles' contents included."""
+
+    def content(path: Path | None) -> str | None:
+        return None if path is None else Digest.of(path.read_bytes()).hex
+
     asked = [
         {
             "name": test.name,
             "run": list(test.command.run),
+            "entrypoint": None if test.command.entrypoint is None else list(test.command.entrypoint),
             "expectExit": test.expect_exit,
             "expectOutput": test.expect_output,
             "user": test.command.user,
             "readOnly": test.command.read_only,
+            "tmpfs": list(test.command.tmpfs),
+            "env": dict(sorted(test.command.env.items())),
+            "timeout": test.command.timeout,
+            "seccomp": content(test.seccomp),
+            "apparmor": content(test.apparmor),
         }
         for test in tests
     ]
+    return Digest.of(encode_json(asked)).hex
+
+
+def _configuration(engine: Engine, tests: Sequence[Wanted], results: Sequence[TestResult]) -> list[dict[str, Any]]:
+    """What the verdict was made from: the tests, the engine, and each profile with how it was enforced."""
     found: list[dict[str, Any]] = [
         {
-            "name": "tests",
-            "digest": {"sha256": Digest.of(encode_json(asked)).hex},
+            "name": TESTS,
+            "digest": {"sha256": _digest(tests)},
             "annotations": {"engine": engine.description},
         }
     ]

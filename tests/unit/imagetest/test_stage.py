@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.cli.test_documents import documented, members
@@ -16,7 +16,7 @@ from shipgraph.evidence.predicates import passes
 from shipgraph.evidence.requirements import Kind
 from shipgraph.imagetest.engine import Command, Container, EngineBroken, Ran, TestImage
 from shipgraph.imagetest.runtime import find_user, runtime_config
-from shipgraph.imagetest.stage import PROBE, ImageResult, Outcome, Wanted, run_tests
+from shipgraph.imagetest.stage import PROBE, ImageResult, Outcome, Wanted, covers, run_tests
 from shipgraph.oci.manifest import build_artifact
 from shipgraph.oci.platform import Platform
 
@@ -129,6 +129,30 @@ async def test_the_next_engine_is_taken_where_one_is_broken(tmp_path: Path) -> N
         await run_tests(IMAGE, tests, engines=engines[:1], logs=tmp_path, emulated=False, emit=events.append)
     with pytest.raises(EngineBroken):
         await run_tests(IMAGE, tests, engines=[], logs=tmp_path, emulated=False, emit=events.append)
+
+
+async def test_a_verdict_covers_the_tests_that_it_is_about_and_no_others(tmp_path: Path) -> None:
+    place = tmp_path / "seccomp.json"
+    place.write_text(PROFILE)
+    test = Wanted("a", Command(("a",), env={"MODE": "x"}), seccomp=place)
+    verdict = (await run(tmp_path, FakeEngine(), test)).verdict()
+    assert covers(verdict, [test])
+    others: list[list[Wanted]] = [
+        [],
+        [test, test],
+        [replace(test, name="b")],
+        [replace(test, expect_output="more")],
+        [replace(test, command=replace(test.command, env={"MODE": "y"}))],
+        [replace(test, command=replace(test.command, entrypoint=("b",)))],
+        [replace(test, seccomp=None)],
+    ]
+    for other in others:
+        assert not covers(verdict, other)
+    place.write_text(PROFILE + " ")
+    assert not covers(verdict, [test])
+    nothing: list[dict[str, Any]] = [{}, {"configuration": "tests"}, {"configuration": [None, {"name": "tests"}]}]
+    for broken in nothing:
+        assert not covers(broken, [test])
 
 
 async def test_no_test_is_no_verdict(tmp_path: Path) -> None:
