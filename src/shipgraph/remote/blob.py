@@ -92,8 +92,9 @@ class Blobs:
         upload = Upload(self._session, self._habits, repository, descriptor, source, mount_from)
         policy = self._session.retries
         failures = attempts = offset = 0
+        declined = False
         while True:
-            size = await self._size(repository, descriptor.digest)
+            size = None if declined else await self._size(repository, descriptor.digest)
             if size is not None:
                 if size not in (-1, descriptor.size):
                     raise DigestMismatch(where, want=f"{descriptor.size} bytes", got=f"{size} bytes")
@@ -104,7 +105,7 @@ class Blobs:
             except Again as again:
                 # progress earns new patience, but not without end
                 failures = 1 if upload.offset > offset else failures + 1
-                offset = max(offset, upload.offset)
+                offset, declined = max(offset, upload.offset), again.declined
                 delay = policy.delay(failures, again.asked)
                 if delay is None or attempts > 10 * policy.attempts:
                     raise again.error from None

@@ -29,6 +29,8 @@ class Feed:
         self._room = anyio.Semaphore(DEPTH)
         self._stopped = False
         self.error: Exception | None = None
+        self.drained = False
+        """Whether everything was taken out, to the source's proper end."""
 
     async def fill(self, pieces: AsyncIterator[bytes]) -> None:
         """Take pieces from a source until it ends or fails; its error is kept in ``error``."""
@@ -55,6 +57,7 @@ class Feed:
         if self._stopped:
             # the request must break off, not end: a body cut short must never look like a whole one
             raise TransportFailure("the source of the upload stopped")
+        self.drained = True
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ _DURATION: Final = re.compile(rf"(?:{_PART}){{1,6}}", re.ASCII)
 _HINT: Final = re.compile(rf"retry-after:\s*((?:{_PART}){{1,6}})", re.ASCII | re.IGNORECASE)
 _RATE_LIMIT: Final = re.compile(r"rate limit|too many requests", re.IGNORECASE)
 
-REQUEST_TIMEOUT, TOO_MANY_REQUESTS, FORBIDDEN = 408, 429, 403
+REQUEST_TIMEOUT, TOO_MANY_REQUESTS, FORBIDDEN, UNAVAILABLE = 408, 429, 403, 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,16 @@ def is_transient(status: int, body: bytes = b"") -> bool:
     if status == FORBIDDEN:
         return _RATE_LIMIT.search(body[:4096].decode("utf-8", "replace")) is not None
     return status in {REQUEST_TIMEOUT, TOO_MANY_REQUESTS} or status >= 500
+
+
+def was_declined(status: int, body: bytes, asked: float | None) -> bool:
+    """Whether an answer says that the request was turned away before anything was done; ``asked`` as in ``asked_wait``.
+
+    Only a 503 that names a time is of that kind (RFC 9110 § 15.6.4); others may come in the middle of the work.
+    """
+    return is_transient(status, body) and (
+        status in {TOO_MANY_REQUESTS, FORBIDDEN} or (status == UNAVAILABLE and asked is not None)
+    )
 
 
 def asked_wait(headers: Headers, body: bytes = b"", *, now: Callable[[], float] = time.time) -> float | None:

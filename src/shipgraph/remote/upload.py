@@ -10,6 +10,8 @@ Rules:
    chunks.
 4. A registry that does not know the upload any more, or takes no chunks: from the first byte, in a new session.
 5. Whatever the way, the last piece leaves only after length and digest of the whole source have been found right.
+6. A request that was turned away for now (429, or 503 with a time to wait) took nothing along: the same one is sent
+   again to the same upload. If the registry kept something of it after all, the digest shows that, and 4 applies.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from shipgraph.oci.distribution import HEADER_CHUNK_MINIMUM, HEADER_DIGEST
 from shipgraph.oci.reference import check_repository
 from shipgraph.remote.auth import pull, push
 from shipgraph.remote.feed import Feed
-from shipgraph.remote.retry import asked_wait, is_transient
+from shipgraph.remote.retry import asked_wait, is_transient, was_declined
 from shipgraph.remote.session import UNAUTHORIZED, Call
 from shipgraph.remote.transport import TransportFailure
 from shipgraph.remote.url import follow, redact, with_query
@@ -48,11 +50,14 @@ _BINARY: Final = {"Content-Type": "application/octet-stream"}
 
 
 class Again(Exception):
-    """An upload that may go better the next time; ``asked`` is the wait in seconds that the registry wants."""
+    """An upload that may go better the next time; ``asked`` is the wait in seconds that the registry wants.
 
-    def __init__(self, error: RegistryError, asked: float | None = None) -> None:
+    ``declined``: the registry did nothing, so there is nothing to look at before the next attempt.
+    """
+
+    def __init__(self, error: RegistryError, asked: float | None = None, *, declined: bool = False) -> None:
         super().__init__(str(error))
-        self.error, self.asked = error, asked
+        self.error, self.asked, self.declined = error, asked, declined
 
 
 class Habits:
@@ -87,6 +92,7 @@ class Upload:
         self._most = CHUNK
         self._cuts = 0
         self._resumed = False
+        self._declined = False
         self.offset = 0
         """How many bytes the registry has, as far as is known."""
 
@@ -98,8 +104,9 @@ class Upload:
             DigestMismatch: the source or the registry's blob is something else.
             RegistryError: refused.
         """
-        if self._location is not None:
+        if self._location is not None and not self._declined:
             await self._locate()
+        self._declined = False
         if self._location is None and not await self._start():
             return False
         size = self._descriptor.size
@@ -126,6 +133,7 @@ class Upload:
         call = Call(self._where, "POST", path, {CREATED, ACCEPTED}, scopes, body=b"", writes=True, follows=False)
         reply = await self._session.send(call)
         if reply.status == CREATED and source is not None:
+            self._check_stored(reply)
             return False
         location = reply.headers.get("Location")
         if reply.status != ACCEPTED or not location:
@@ -198,6 +206,8 @@ class Upload:
         if raised is not None:
             raise raised
         assert reply is not None  # noqa: S101 (one of the three)
+        if reply.status == CREATED and not feed.drained:
+            raise TransportFailure("the registry said that all had come before it was sent")
         return reply
 
     async def _rest(self) -> None:
@@ -244,7 +254,7 @@ class Upload:
                 writes=True,
                 follows=False,
             )
-            asked: float | None = None
+            asked, declined = None, False
             try:
                 reply = await self._session.upload(call, (part,), len(part))
             except TransportFailure as broken:
@@ -263,11 +273,14 @@ class Upload:
                 error = self._session.refused(call, reply)
                 asked = asked_wait(reply.headers, reply.body)
                 self._judge(reply, begin, error, asked)
+                declined = was_declined(reply.status, reply.body, asked)
             failures += 1
             delay = self._session.retries.delay(failures, asked)
             if delay is None:
                 raise error
             await self._session.retries.sleep(delay)
+            if declined:
+                continue
             await self._locate()
             if self._location is None or not begin <= self.offset <= end:
                 self._location = None
@@ -308,21 +321,28 @@ class Upload:
             Again, DigestMismatch, RegistryError
         """
         if reply.status == CREATED:
-            stored = reply.headers.get(HEADER_DIGEST)
-            if stored is not None and stored != str(self._descriptor.digest):
-                raise DigestMismatch(
-                    self._where, want=str(self._descriptor.digest), got=f"{stored[:150]} stored by the registry"
-                )
+            self._check_stored(reply)
             return
         error = self._session.refused(call, reply)
         transient = is_transient(reply.status, reply.body)
+        asked = asked_wait(reply.headers, reply.body)
+        if was_declined(reply.status, reply.body, asked):
+            self._declined = self._resumed = True  # should anything of it have been kept, then the digest will be wrong
+            raise Again(error, asked, declined=True)
         # put together out of several attempts, and wrong: what one of them left behind is not what it said
         resumed = self._resumed and 400 <= reply.status < 500
         if not transient:
             self._location = None
         if transient or resumed or reply.status in _LOST:
-            raise Again(error, asked_wait(reply.headers, reply.body))
+            raise Again(error, asked)
         raise error
+
+    def _check_stored(self, reply: Reply) -> None:
+        stored = reply.headers.get(HEADER_DIGEST)
+        if stored is not None and stored != str(self._descriptor.digest):
+            raise DigestMismatch(
+                self._where, want=str(self._descriptor.digest), got=f"{stored[:150]} stored by the registry"
+            )
 
     def _moved(self, reply: Reply) -> None:
         """Take over the upload's new URL, if the registry names one."""

@@ -174,6 +174,85 @@ async def test_a_cut_with_nothing_kept_starts_afresh() -> None:
         assert methods(server) == "HEAD POST PUT HEAD GET POST PUT"
 
 
+def read_and_answer(status: int, body: bytes = b"", **headers: Any) -> Fault:
+    def fault(registry: Registry, wire: Wire, asked: Asked) -> None:
+        wire.read_body()
+        wire.reply(status, body, **headers)
+
+    return fault
+
+
+RATE = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 1ms, allowed: 2000/minute"}]}'
+
+
+@pytest.mark.parametrize(
+    "turned_away",
+    [
+        read_and_answer(429, RATE),
+        read_and_answer(429),
+        read_and_answer(503, Retry_After="0"),
+        read_and_answer(403, b'{"message":"You have exceeded a secondary rate limit"}'),
+        answer(429, RATE),
+    ],
+    ids=["429 with a hint", "429", "503 with a time", "secondary rate limit", "429 before the body was read"],
+)
+async def test_a_put_that_was_turned_away_for_now_is_sent_again_to_the_same_upload(turned_away: Fault) -> None:
+    registry = Registry({"PUT": [turned_away, turned_away]})
+    with against(registry) as (remote, server):
+        assert await remote.push_blob("acme/x", BLOB, from_bytes(CONTENT))
+        assert methods(server) == "HEAD POST PUT PUT PUT"
+        assert registry.blobs[str(BLOB.digest)] == CONTENT
+
+
+async def test_a_chunk_that_was_turned_away_for_now_is_sent_again_to_the_same_upload() -> None:
+    registry = Registry({"PATCH": [answer(429, RATE), answer(503, Retry_After="0")]}, whole_limit=PIECE)
+    with against(registry) as (remote, server):
+        assert await remote.push_blob("acme/x", BLOB, from_bytes(CONTENT))
+        assert methods(server).endswith("POST PATCH PATCH PATCH PATCH PATCH PUT")
+        assert registry.taken == len(CONTENT)
+
+
+async def test_a_closing_put_that_was_turned_away_costs_no_second_reading_by_the_registry() -> None:
+    registry = Registry({"PUT": [cut_after(PIECE), read_and_answer(429, RATE)]})
+    with against(registry) as (remote, server):
+        assert await remote.push_blob("acme/x", BLOB, from_bytes(CONTENT))
+        assert registry.taken == len(CONTENT)
+        assert methods(server).endswith("PATCH PUT PUT")
+
+
+async def test_a_registry_that_kept_what_it_turned_away_gets_it_afresh() -> None:
+    def kept(registry: Registry, wire: Wire, asked: Asked) -> None:
+        registry.keep(wire.read_body(PIECE), asked)
+        wire.reply(429, RATE)
+        wire.close_connection = True
+
+    registry = Registry({"PUT": [kept]})
+    with against(registry) as (remote, _):
+        assert await remote.push_blob("acme/x", BLOB, from_bytes(CONTENT))
+        assert registry.started == 2
+        assert registry.blobs[str(BLOB.digest)] == CONTENT
+
+
+async def test_a_registry_that_is_always_too_busy_is_given_up() -> None:
+    registry = Registry({"PUT": [read_and_answer(429)] * 99})
+    with against(registry) as (remote, server), pytest.raises(RegistryUnavailable):
+        await remote.push_blob("acme/x", BLOB, from_bytes(CONTENT))
+    assert methods(server) == "HEAD POST PUT PUT PUT PUT"
+
+
+async def test_a_yes_before_everything_was_sent_is_not_believed() -> None:
+    registry = Registry({"PUT": [answer(201)]})
+    with against(registry) as (remote, _):
+        assert await remote.push_blob("acme/x", BLOB, from_bytes(CONTENT))
+        assert registry.blobs[str(BLOB.digest)] == CONTENT
+
+
+async def test_another_blob_that_is_mounted_is_an_error() -> None:
+    registry = Registry({"POST": [answer(201, Docker_Content_Digest=f"sha256:{'0' * 64}")]})
+    with against(registry) as (remote, _), pytest.raises(DigestMismatch):
+        await remote.push_blob("acme/x", BLOB, from_bytes(CONTENT), mount_from="acme/y")
+
+
 async def test_a_whole_that_never_gets_through_goes_in_chunks() -> None:
     registry = Registry({"PUT": [cut_after(0), cut_after(0)]})
     with against(registry) as (remote, server):
