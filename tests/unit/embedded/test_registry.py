@@ -6,12 +6,14 @@ import json
 import os
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.distribution import parse_next_link
 from shipgraph.oci.manifest import EMPTY_CONFIG, EMPTY_DESCRIPTOR, MAX_MANIFEST, build_artifact, build_index
+from shipgraph.remote import RemoteStore
 
 from .conftest import Client, codes
 
@@ -274,6 +276,32 @@ async def test_referrers(ready: Client) -> None:
         }
     ]
     assert codes(await ready.send("GET", "/v2/acme/one/referrers/sha256:1")) == ["DIGEST_INVALID"]
+
+
+async def test_referrers_that_are_too_much_for_one_answer_come_in_pages(ready: Client) -> None:
+    subject = artifact()
+    large = {"large": "x" * (700 << 10)}
+    referrers = [
+        build_artifact(kind, [], subject=subject.descriptor, annotations={"number": str(number), **large})
+        for number in range(4)
+        for kind in (TYPE, TYPE + ".x")
+    ]
+    for referrer in referrers:
+        assert await put(ready, referrer, str(referrer.digest)) == 201
+    for query, wanted in (("", referrers), (f"?artifactType={quote(TYPE)}", referrers[::2])):
+        path: str | None = f"/v2/acme/one/referrers/{subject.digest}{query}"
+        pages: list[list[str]] = []
+        while path is not None:
+            answer = await ready.send("GET", path)
+            assert (answer.status, len(answer.data) <= MAX_MANIFEST) == (200, True)
+            pages.append([entry["digest"] for entry in json.loads(answer.data)["manifests"]])
+            path = parse_next_link(answer.headers.get("Link", ""))
+        assert len(pages) > 1
+        assert all(pages)
+        assert sorted(digest for page in pages for digest in page) == sorted(str(one.digest) for one in wanted)
+    async with RemoteStore(ready.address, credentials=None) as store:
+        found = await store.referrers("acme/one", subject.digest)
+    assert {one.digest for one in found} == {one.digest for one in referrers}
 
 
 async def test_deletion(ready: Client) -> None:
