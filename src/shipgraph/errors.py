@@ -30,6 +30,7 @@
     ├── BuildFailed                   a builder said no
     │   └── BaseGone                  a base of the set can't be had any more, and what is there now differs
     ├── NotPublic                     what everybody should be able to pull, and can't
+    ├── KeptLost                      a clean-up had to keep it, and it isn't there any more
     ├── DiskFull                      no room left
     ├── ProcessFailed                 a program ended with an error or was stopped
     ├── GitError                      git could not answer
@@ -243,6 +244,18 @@ class BaseGone(BuildFailed):
 
 class NotPublic(ShipgraphError):
     """Somebody without an account can't pull all of a release that must be public."""
+
+
+class KeptLost(ShipgraphError):
+    """Something that a clean-up had to keep isn't there any more, whoever deleted it; ``items`` are references."""
+
+    hint = "`shipgraph prune --undo` brings back what the last clean-up deleted; then find out who else deletes here"
+
+    def __init__(self, items: Sequence[str]) -> None:
+        more = len(items) - _SHOWN_ITEMS
+        shown = [*items[:_SHOWN_ITEMS], *([f"and {more} more"] if more > 0 else [])]
+        super().__init__(f"{len(items)} manifests that had to stay are gone: {'; '.join(shown)}")
+        self.items = tuple(items)
 
 
 class DiskFull(ShipgraphError):

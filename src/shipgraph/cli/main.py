@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "refresh",
         "Publish a channel's metadata anew, with a new expiry. The release stays, and no image's tag moves.",
     ),
+    "prune": ("prune", "Delete what no release, channel or other root needs any more; or show what that would be."),
     "status": ("status", "Show the channels: digests, history, drift, unfinished transactions."),
     "visibility": ("visibility", "Pull a release as somebody without an account, and name what is not public."),
     "verify": ("verify", "Check a published channel: everything that is broken, not the first."),

@@ -36,7 +36,6 @@ class Done(StrEnum):
     REFUSED = "refused"  # the registry keeps it, and always will
     CHANGED = "changed"  # it is not any more what was decided about
     HELD = "held"  # something stays that needs it
-    LEFT = "left"  # there was no time
     RESTORED = "restored"
     LOST = "lost"  # it can't be brought back
 
@@ -58,9 +57,9 @@ class PruneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """One clean-up. Times are RFC 3339 in UTC.
 
     ``run`` names it in the journal and ``by`` whose run it was; ``policy``, ``plan`` and ``rules`` are the plan's own;
-    ``versions`` is the plan as far as something was to go, in the order of the deletions; ``kept`` counts what stays,
-    by reason; ``freed`` is in bytes. ``first_seen`` is for registries that don't tell when something was pushed: since
-    when a version (by repository and digest) is known that only its age may protect, in seconds since the epoch.
+    ``versions`` is what was tried of the plan, in its order, and ``left`` how many were not; ``kept`` counts what
+    stays, by reason; ``freed`` is in bytes. ``first_seen`` is for registries that don't tell when something was pushed:
+    since when a version (by repository and digest) is known that only its age may protect, in seconds since the epoch.
     """
 
     project: str
@@ -74,6 +73,7 @@ class PruneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     rules: dict[str, str] = {}
     kept: dict[str, int] = {}
     versions: tuple[PrunedVersion, ...] = ()
+    left: int = 0
     freed: int = 0
     problem: str = ""
     undoes: str = ""
