@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 CA: Final = "ca"
 NPMRC: Final = "npmrc"
+FOLDER_VARIABLE: Final = "SHIPGRAPH_SECRETS"
 _BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -24,7 +25,8 @@ def default_secrets(environment: Mapping[str, str] | None = None, home: Path | N
     """What this machine offers: ``ca``, its bundle of certificate authorities, and ``npmrc``, npm's configuration.
 
     A build downloads through the machine's own network, so it may need the machine's authorities (a company's proxy).
-    They are mounted while a command of the Dockerfile runs, and never become part of the image.
+    They are mounted while a command of the Dockerfile runs, and never become part of the image. Beside these, every
+    file of the folder that ``SHIPGRAPH_SECRETS`` names, by its name, unless it is empty.
     """
     found = os.environ if environment is None else environment
     offered: dict[str, Path] = {}
@@ -37,6 +39,11 @@ def default_secrets(environment: Mapping[str, str] | None = None, home: Path | N
     npmrc = Path(named) if named else (Path.home() if home is None else home) / ".npmrc"
     if _readable(npmrc):
         offered[NPMRC] = npmrc
+    if given := found.get(FOLDER_VARIABLE):
+        folder = Path(given)
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        # a secret that the machine hasn't got comes as an empty file from a workflow
+        offered |= {path.name: path for path in files if _readable(path) and path.stat().st_size}
     return offered
 
 

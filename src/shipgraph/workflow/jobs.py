@@ -30,6 +30,7 @@ class Step:
     """One step: an action with its inputs, or a script, which is the same text whatever starts the workflow."""
 
     name: str = ""
+    id: str = ""
     uses: str = ""
     version: str = ""
     run: str = ""
@@ -41,6 +42,8 @@ class Step:
         document: dict[str, Value] = {}
         if self.name:
             document["name"] = self.name
+        if self.id:
+            document["id"] = self.id
         if self.uses:
             document["uses"] = Noted(self.uses, after=self.version) if self.version else self.uses
         if self.inputs:
@@ -63,6 +66,7 @@ class Job:
     rights: tuple[Right, ...]
     steps: tuple[Step, ...]
     needs: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
     condition: str = ""
     group: str = ""
     environment: str = ""
@@ -82,6 +86,8 @@ class Job:
         if self.group:
             # whoever moves tags waits for others that do; nobody is dropped from the queue, and nobody stopped
             document["concurrency"] = {"group": self.group, "cancel-in-progress": False, "queue": "max"}
+        if self.outputs:
+            document["outputs"] = dict(self.outputs)
         document["permissions"] = {
             name: access for name, _, access in (right.partition(": ") for right in Right if right in self.rights)
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.errors import ConfigurationError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from shipgraph.project.spec import Project
     from shipgraph.workflow.place import Place
 
+FINALIZE: Final = "finalize"
 READ: Final = (Right.CONTENTS,)
 PUSH: Final = (Right.CONTENTS, Right.PACKAGES)
 MOVE: Final = (*PUSH, Right.ACTIONS)
@@ -215,7 +217,7 @@ class ReleaseJobs:
         steps = self._steps
         condition = approved(approvals, "needs.attest.result == 'success'") if approvals else ""
         return Job(
-            id="finalize",
+            id=FINALIZE,
             name="finalize",
             note="Every tag of every image moves, or none does.",
             needs=("attest", *(job.id for job in approvals)),
@@ -227,9 +229,10 @@ class ReleaseJobs:
             steps=(
                 steps.checkout(history=True),
                 steps.setup(signs=True),
-                steps.command("Prove that everybody can pull all of it", "visibility"),
-                steps.command("Move all tags", "finalize --wait", signs=True),
+                steps.command("Prove that everybody can pull all of it", "visibility", event=False),
+                replace(steps.command("Move all tags", "finalize --wait", signs=True), id=FINALIZE),
             ),
+            outputs={"channel": f"${{{{ steps.{FINALIZE}.outputs.channel }}}}"},
         )
 
     def _resume(self) -> Job:
@@ -238,7 +241,7 @@ class ReleaseJobs:
             id="resume",
             name="resume",
             note="Ends a transaction that finalize left open: it failed, or somebody cancelled the run.",
-            needs=("finalize",),
+            needs=(FINALIZE,),
             condition=both(
                 "always()", either("needs.finalize.result == 'failure'", "needs.finalize.result == 'cancelled'")
             ),
@@ -259,15 +262,19 @@ class ReleaseJobs:
             id="visibility",
             name="visibility",
             note="Once more, now that the tags have moved.",
-            needs=("finalize",),
-            condition=after("finalize", self._spec.environments),
+            needs=(FINALIZE,),
+            condition=after(FINALIZE, self._spec.environments),
             runs_on=self._spec.runner,
             minutes=self._minutes["other"],
             rights=(Right.CONTENTS, Right.PACKAGES_READ),
             steps=(
                 steps.checkout(),
                 steps.setup(),
-                steps.command("Prove that everybody can pull what is published", "visibility"),
+                steps.given(
+                    "Prove that everybody can pull what is published",
+                    steps.line("visibility", event=False) + ' -- "$CHANNEL"',
+                    {"CHANNEL": f"${{{{ needs.{FINALIZE}.outputs.channel }}}}"},
+                ),
             ),
         )
 
@@ -276,8 +283,8 @@ class ReleaseJobs:
         return Job(
             id="retention",
             name="retention",
-            needs=("finalize",),
-            condition=after("finalize", self._spec.environments),
+            needs=(FINALIZE,),
+            condition=after(FINALIZE, self._spec.environments),
             group=group(self._project),
             runs_on=self._spec.runner,
             minutes=self._minutes["prune"],
@@ -291,7 +298,7 @@ class ReleaseJobs:
             id="refresh-expiring",
             name="refresh what expires soon",
             note="Whatever became of the release: a channel that nothing is published to must not expire.",
-            needs=("finalize", "resume"),
+            needs=(FINALIZE, "resume"),
             condition=both("!cancelled()", here(self._spec), SCHEDULE),
             group=group(self._project),
             runs_on=self._spec.runner,

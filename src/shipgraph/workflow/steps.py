@@ -9,6 +9,8 @@ from shipgraph.workflow.jobs import Right, Step
 from shipgraph.workflow.pins import CHECKOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shipgraph.project.spec import Project
     from shipgraph.workflow.place import Place
 
@@ -70,11 +72,15 @@ class Steps:
         step = self.command(name, words, signs=True)
         return replace(step, env={**step.env, SECRETS: SECRETS_FOLDER}) if self._project.workflow.secrets else step
 
-    def asked(self, name: str, run: str, *, signs: bool = False) -> Step:
-        """A command whose arguments were typed in: they reach the script as variables, never as text of it."""
-        step = self.command(name, "", signs=signs)
-        env = {**step.env, "CHANNEL": "${{ inputs.channel }}", "VERSION": "${{ inputs.version }}"}
-        return Step(name=name, env=env, run=run)
+    def given(self, name: str, run: str, values: Mapping[str, str], *, signs: bool = False) -> Step:
+        """A command with values of the run: they reach the script as variables, never as text of it."""
+        return Step(name=name, env={**self.command(name, "", signs=signs).env, **values}, run=run)
+
+    def asked(self, name: str, run: str) -> Step:
+        """A command that signs, whose arguments were typed in."""
+        return self.given(
+            name, run, {"CHANNEL": "${{ inputs.channel }}", "VERSION": "${{ inputs.version }}"}, signs=True
+        )
 
     def line(self, words: str, *, event: bool = True) -> str:
         """A command as the script has it."""

@@ -61,6 +61,17 @@ def test_offered_secrets(tmp_path: Path) -> None:
     assert redactions({"ca": npmrc, "gone": tmp_path / "gone"}) == ()
 
 
+def test_secrets_of_a_folder_are_offered_by_name_and_empty_ones_are_not(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hunter2hunter2")
+    (tmp_path / "npmrc").write_text("//registry/:_authToken=x")
+    (tmp_path / "missing").write_text("")
+    offered = default_secrets({"SHIPGRAPH_SECRETS": str(tmp_path)}, tmp_path / "nobody")
+    assert offered["token"] == tmp_path / "token"
+    assert offered["npmrc"] == tmp_path / "npmrc"
+    assert "missing" not in offered
+    assert "token" not in default_secrets({"SHIPGRAPH_SECRETS": str(tmp_path / "nowhere")}, tmp_path / "nobody")
+
+
 def test_ends_of_builders(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with pytest.raises(BuildFailed, match="it broke") as caught, builder_failures("x failed", log=log):
