@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import equivalents
 from .github import REPOSITORY, GitHub
-from .workflow import Grant, Settled, dump, load, permissions, rewrite, secret
+from .workflow import Grant, Settled, dump, load, permissions, rewrite, secret, with_lacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .workflow import Permissions
 
 ACT = Path(sys.executable).with_name("act")
 RUNNERS = ("ubuntu-24.04", "ubuntu-24.04-arm")
@@ -83,7 +81,7 @@ def run(
     file: str,
     environment: Mapping[str, str] | None = None,
     table: Mapping[str, Path] = equivalents.TABLE,
-    deny: Mapping[str, Permissions] | None = None,
+    lacking: tuple[str, ...] = (),
     settled: Mapping[str, Settled] | None = None,
     only: tuple[str, ...] | None = None,
     number: int = 1001,
@@ -95,7 +93,8 @@ def run(
     Args:
         folder: new; the run's own.
         environment: what every step of every job finds, beside a PATH.
-        deny: for each job, permissions that its token gets instead of those declared.
+        lacking: jobs that are run as well, before themselves, once without each of their permissions: as
+            ``JOB--without-PERMISSION``.
         settled: jobs of an earlier attempt, which are not run again.
         only: of the others, all but these are left out as skipped.
 
@@ -114,11 +113,12 @@ def run(
     settled = dict(settled or {})
     if only is not None:
         settled |= {job: Settled("skipped") for job in workflow["jobs"] if job not in only and job not in settled}
+    workflow = with_lacking(workflow, [job for job in lacking if job not in settled])
     grants = {}
     for job in workflow["jobs"]:
         if job in settled:
             continue
-        allowed = permissions(workflow, job) if job not in (deny or {}) else (deny or {})[job]
+        allowed = permissions(workflow, job)
         claims = {
             "sub": f"https://github.com/{REPOSITORY}/.github/workflows/{file}@{event.ref}",
             "repository": REPOSITORY,
@@ -137,8 +137,13 @@ def run(
         "".join(f"{secret(job)}={grant.token}\n" for job, grant in grants.items())
         + "".join(f"{name}={json.dumps(value)}\n" for name, value in (secrets or {}).items())
     )
+    docker = folder / "docker"
+    docker.mkdir()
+    (docker / "config.json").write_text(json.dumps({"credHelpers": {hub.registry: "job"}}))
     everywhere = {
-        "PATH": SYSTEM_PATH,
+        "PATH": f"{equivalents.FOLDER / 'bin'}:{SYSTEM_PATH}",
+        "DOCKER_CONFIG": str(docker),
+        "SHIPGRAPH_PYTHON": sys.executable,
         "GITHUB_RUN_ID": str(number),
         "GITHUB_RUN_ATTEMPT": str(attempt),
         "GITHUB_RUN_NUMBER": str(number),

@@ -3,6 +3,11 @@
 | action | equivalent |
 | --- | --- |
 | actions/checkout | ``equivalents/checkout``: git, with the job's token, at the depth asked for |
+| shipgraph's own | ``equivalents/shipgraph``: the tests' installation; without ``keyless`` there is no ``sigstore`` |
+
+The credentials of ghcr.io come from a step's environment. The registry here has another name, so docker's
+configuration leads to ``equivalents/bin/docker-credential-job``, which looks in the same place: a step that was given
+no token has none.
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FOLDER = Path(__file__).with_name("equivalents")
-TABLE = {"actions/checkout": FOLDER / "checkout"}
+OWN = "acme/shipgraph"
+TABLE = {"actions/checkout": FOLDER / "checkout", OWN: FOLDER / "shipgraph"}
 
 
 def resolve(workflow: Mapping[str, Any], tree: Path, table: Mapping[str, Path]) -> dict[str, Path]:

@@ -85,6 +85,17 @@ class GitHub:
         known[ADMIN] = Pat("alice", administers=frozenset({OWNER}))
         return Accounts(known, self.visibility, {OWNER: "organization"})
 
+    def tags(self) -> dict[str, str]:
+        """Every tag, as ``package:tag``, and its digest."""
+        return self.portal.call(self._tags)  # type: ignore[no-any-return]
+
+    async def _tags(self) -> dict[str, str]:
+        found = {}
+        for package in await self.ghcr.ledger.packages(OWNER.lower()):
+            for tag in await self.ghcr.ledger.seen_tags(package):
+                found[f"{package.name}:{tag}"] = await self.ghcr.ledger.tag(package, tag) or ""
+        return found
+
     def packages(self) -> dict[str, str]:
         """The visibility of each package."""
         found = self.portal.call(self.ghcr.ledger.packages, OWNER.lower())
@@ -102,8 +113,12 @@ def _permissions_of_packages(permissions: Permissions) -> dict[str, Any]:
 
 
 @contextmanager
-def github(folder: Path) -> Iterator[GitHub]:
-    """Serve it while the block runs. ``folder`` keeps the registry (``registry``) and the repositories (``git``)."""
+def github(folder: Path, port: int = 0) -> Iterator[GitHub]:
+    """Serve it while the block runs. ``folder`` keeps the registry (``registry``) and the repositories (``git``).
+
+    Args:
+        port: the registry's; projects remember it, so a copy of a folder needs the same.
+    """
     hub = GitHub(folder / "registry", folder / "git")
     hub.ghcr = Ghcr(hub.root / ".shipgraph", hub.accounts)
 
@@ -118,7 +133,7 @@ def github(folder: Path) -> Iterator[GitHub]:
         with (
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(
-                serve(DiskStore(hub.root, durable=False), ghcr=hub.ghcr, on_request=on_request)
+                serve(DiskStore(hub.root, durable=False), port=port, ghcr=hub.ghcr, on_request=on_request)
             ) as hub.registry,
         ):
             hub.portal = portal

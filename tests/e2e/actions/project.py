@@ -1,4 +1,4 @@
-"""A small project whose repository is on the stand-in for GitHub: busybox images, a payload, one key that signs."""
+"""A small project whose repository is on the stand-in for GitHub: busybox images, a payload."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.real.busybox import busybox_tar
 
-from shipgraph.attest.key import make_key
-
+from .equivalents import OWN
 from .github import REPOSITORY, GitHub
 
 if TYPE_CHECKING:
@@ -30,18 +29,23 @@ registry = "{registry}"
 [images.base]
 context = "docker/base"
 base = "scratch"
+[[images.base.tests]]
+run = ["true"]
 
 [images.app]
 context = "docker/app"
 parent = "base"
+[[images.app.tests]]
+run = ["cat", "/etc/hello"]
+expect-output = "hello"
 
 [images.side]
 context = "docker/side"
 base = "scratch"
-
-[[images.app.tests]]
-run = ["cat", "/etc/hello"]
-expect-output = "hello"
+platforms = ["linux/amd64"]
+[[images.side.tests]]
+run = ["cat", "/etc/name"]
+expect-output = "side"
 
 [payload]
 files = ["payload/**"]
@@ -57,25 +61,29 @@ on = "schedule:0 6 * * *"
 on = "tag:v*"
 pinned = false
 
+[workflow]
+action = "{action}@{commit}"
+action-version = "v0"
+
 [signing]
-by = "key"
-keys = [{{ name = "release", public = "{key}" }}]
+by = "keyless"
+trust-config = "sigstore.json"
 
 [transaction]
 gap = 0.3
 settle = 1
 margin = 2
 """
+MOVED = ("dev", "nightly", "prod", "channels")
 ROOT = "FROM scratch\nARG TARGETARCH\nADD root-${TARGETARCH}.tar /\nCOPY name /etc/name\n"
 CHILD = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY hello /etc/hello\n"
 
 
 @dataclass
 class Demo:
-    """The developer's clone, and the key of whoever releases."""
+    """The developer's clone."""
 
     folder: Path
-    key: str = ""
 
     def git(self, *arguments: str) -> str:
         """Run git here."""
@@ -132,12 +140,15 @@ def bare_project(hub: GitHub, folder: Path) -> Demo:
     return demo
 
 
-def make(hub: GitHub, folder: Path) -> Demo:
-    """The project, committed and pushed, without a workflow."""
+def make(hub: GitHub, folder: Path, trust: str) -> Demo:
+    """The project, committed and pushed, without a workflow.
+
+    Args:
+        trust: a Sigstore client trust configuration.
+    """
     demo = bare_project(hub, folder)
-    signer = make_key(folder / "signing.key")
-    demo.key = (folder / "signing.key").read_text()
-    demo.write("shipgraph.toml", FILE.format(registry=hub.registry, key=signer.public_text))
+    demo.write("shipgraph.toml", FILE.format(registry=hub.registry, action=OWN, commit="5" * 40))
+    demo.write("sigstore.json", trust)
     for key_of_image in ("base", "side"):
         demo.write(f"docker/{key_of_image}/Dockerfile", ROOT)
         demo.write(f"docker/{key_of_image}/name", f"{key_of_image}\n")

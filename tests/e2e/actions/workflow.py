@@ -5,6 +5,7 @@ act runs workflows, but some of what GitHub does it leaves out. This module adds
 - act has one token for all jobs and never looks at ``permissions``. Here each job has a token of its own.
 - act gives all jobs its own home. Here each job has an empty one.
 - act can't run a part of a workflow. Here jobs that are done already are taken out, with their results in their place.
+- act has no concurrency groups, and its schema does not know their ``queue``. They are left out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Permissions = dict[str, str]
 
 _TOKEN = re.compile(r"\b(?:github\.token|secrets\.GITHUB_TOKEN)\b")
+_STATUS = re.compile(r"\b(?:always|success|failure|cancelled)\(\)")
 _ALL = ("actions", "attestations", "contents", "id-token", "packages")
 
 
@@ -109,13 +111,41 @@ def rewrite(
     for name, job in workflow["jobs"].items():
         if name in settled:
             continue
-        made = _with_token({**job}, name)
+        made = _with_token({key: value for key, value in job.items() if key != "concurrency"}, name)
         grant = grants[name]
         made["env"] = {**made.get("env", {}), "HOME": str(grant.home), **grant.more}
         for step in made.get("steps", ()):
             for name_of_input in token_inputs.get(step.get("uses", ""), ()):
                 step.setdefault("with", {}).setdefault(name_of_input, f"${{{{ secrets.{secret(name)} }}}}")
         jobs[name] = _without(made, settled) if settled else made
+    return {**workflow, "jobs": jobs}
+
+
+def with_lacking(workflow: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """The workflow with some jobs run as well once without each of their permissions, before they are run themselves.
+
+    What these come to changes nothing for the others: a job waits for its own, and goes on whatever became of them.
+    """
+    jobs = {}
+    for name, job in workflow["jobs"].items():
+        if name not in names:
+            jobs[name] = job
+            continue
+        declared = permissions(workflow, name)
+        lacking = {
+            f"{name}--without-{left_out}": {
+                **job, "permissions": {one: level for one, level in declared.items() if one != left_out}
+            }
+            for left_out in declared
+        }  # fmt: skip
+        needs = job.get("needs", [])
+        needs = [needs] if isinstance(needs, str) else needs
+        condition = str(job.get("if", "")).strip().removeprefix("${{").removesuffix("}}").strip()
+        if not _STATUS.search(condition):
+            ready = [f"needs.{need}.result == 'success'" for need in needs]
+            condition = " && ".join(("always()", *ready, *([f"({condition})"] if condition else [])))
+        jobs |= lacking
+        jobs[name] = {**job, "needs": [*needs, *lacking], "if": f"${{{{ {condition} }}}}"}
     return {**workflow, "jobs": jobs}
 
 

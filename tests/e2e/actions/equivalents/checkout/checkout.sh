@@ -44,4 +44,4 @@ esac
 if [ "$PERSIST" = true ]; then
   git config "http.$GITHUB_SERVER_URL/.extraheader" "$login"
 fi
-git log -1 --format='checked out %H'
+echo "checked out $(git rev-parse HEAD)"
