@@ -32,7 +32,7 @@ from shipgraph.events import Failed, Finished, Note, Started
 from shipgraph.oci.digest import Digest
 from shipgraph.records.prune import Done, Outcome, PruneRecord
 from shipgraph.retain.applying import Applying, Progress, key, removal
-from shipgraph.retain.listing import Lister
+from shipgraph.retain.listing import Lister, remember
 from shipgraph.retain.plan import Reason
 from shipgraph.retain.planning import make_plan
 from shipgraph.retain.reach import connect
@@ -57,11 +57,15 @@ if TYPE_CHECKING:
 
 ROUNDS: Final = 5
 PROBES: Final = 32
+RESIDUE: Final = 20
+"""A claim leaves a document that was never needed, and a record its predecessor."""
 RECORDED: Final = 10_000
 """Versions that a record lists; the journal has all of them."""
 TASK: Final = "prune"
 _NEEDED: Final = frozenset(Reason) - {Reason.YOUNG, Reason.UNFINISHED, Reason.UNCOVERED, Reason.LAST}
 """Whatever stays for one of these reasons is looked for at the end; the rest may be somebody else's to delete."""
+
+_ALWAYS: Final = frozenset({Reason.JOURNAL, Reason.UNDO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +160,20 @@ class Pruner:
             record = self._record(plan, listing, Progress(), Outcome.PLANNED, left=len(chosen))
             await self._write(record)
             return Pruned(plan, record, shown=True, left=len(chosen))
+        if not (wish.apply or wish.plan) and self._is_residue(chosen):
+            return Pruned(plan, left=len(chosen), why_left="clean-ups left them, and they aren't worth another one")
         if chosen and self._shelf.one_way:
             self._emit(Note(self._shelf.one_way, warning=True))
         return await self._apply(Run(listing, plan, chosen, wish.limit))
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def _is_residue(self, chosen: Sequence[Deletion]) -> bool:
+        """Whether all that goes is what clean-ups themselves leave behind, and little: else each would make the next."""
+        return 0 < len(chosen) <= RESIDUE and all(
+            one.repository == self._policy.metadata and not one.fate.tags and one.fate.reason is Reason.UNREACHED
+            for one in chosen
+        )
 
     def _chosen(self, wish: Wish, plan: PrunePlan) -> list[Deletion]:
         """What goes: by the plan that was given, as far as it goes by the one that was just made too."""
@@ -240,7 +253,7 @@ class Pruner:
         graph = connect(inventory, read_tags(inventory, self._policy, history))
         stop = self._transacting.stop
         return Applying(
-            self._shelf, self._contents, inventory, graph, run.left(), run.progress, stop=stop, clock=self._clock
+            self._shelf, self._contents, run.listing, graph, run.left(), run.progress, stop=stop, clock=self._clock
         )
 
     async def _check_kept(self, plan: PrunePlan) -> None:
@@ -261,14 +274,8 @@ class Pruner:
         self, plan: PrunePlan, listing: Listing, progress: Progress, outcome: Outcome, *, left: int
     ) -> PruneRecord:
         kept = Counter(str(one.fate.reason) for one in plan.kept)
-        remembered = {(one.repository, one.fate.digest) for one in plan.kept if one.fate.reason not in _NEEDED}
-        remembered |= {key(one) for one in plan.deletions}
-        remembered -= {place for place, one in progress.done.items() if one.done in (Done.DELETED, Done.GONE)}
-        seen = {
-            repository: known
-            for repository, times in listing.first_seen.items()
-            if (known := {digest: at for digest, at in times.items() if (repository, digest) in remembered})
-        }
+        forgotten = {place for place, one in progress.done.items() if one.done in (Done.DELETED, Done.GONE)}
+        forgotten |= {key(one) for one in plan.kept if one.fate.reason in _ALWAYS}
         return PruneRecord(
             project=self._policy.project,
             run=self._claims.run,
@@ -284,7 +291,7 @@ class Pruner:
             left=left,
             freed=plan.freed if outcome is Outcome.COMPLETE else 0,
             problem="" if progress.error is None else str(progress.error),
-            first_seen=seen,
+            first_seen=remember(listing.first_seen, forgotten),
         )
 
     async def _try_to_write(self, record: PruneRecord) -> None:

@@ -59,7 +59,7 @@ class PruneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     ``run`` names it in the journal and ``by`` whose run it was; ``policy``, ``plan`` and ``rules`` are the plan's own;
     ``versions`` is what was tried of the plan, in its order, and ``left`` how many were not; ``kept`` counts what
     stays, by reason; ``freed`` is in bytes. ``first_seen`` is for registries that don't tell when something was pushed:
-    since when a version (by repository and digest) is known that only its age may protect, in seconds since the epoch.
+    since when each version (by repository and the digest's first 16 digits) is known, in seconds since the epoch.
     """
 
     project: str
@@ -77,7 +77,7 @@ class PruneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     freed: int = 0
     problem: str = ""
     undoes: str = ""
-    first_seen: dict[str, dict[str, float]] = {}
+    first_seen: dict[str, dict[str, int]] = {}
 
     def count(self, done: Done) -> int:
         """How many versions ended so."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from shipgraph.retain.contents import Contents
-    from shipgraph.retain.inventory import Inventory
+    from shipgraph.retain.listing import Listing
     from shipgraph.retain.plan import Deletion
     from shipgraph.retain.reach import Graph
     from shipgraph.retain.shelf import Shelf
@@ -66,7 +66,7 @@ class Applying:
     """Carries out one plan, as far as it still holds.
 
     Args:
-        graph: what needs what, among everything in the inventory.
+        graph: what needs what, among everything that was listed.
         deletions: what goes, in order.
         stop: whether the user asked to stop.
         clock: the monotonic clock by which batches have deadlines, in seconds.
@@ -76,7 +76,7 @@ class Applying:
         self,
         shelf: Shelf,
         contents: Contents,
-        inventory: Inventory,
+        listing: Listing,
         graph: Graph,
         deletions: Sequence[Deletion],
         progress: Progress,
@@ -84,7 +84,9 @@ class Applying:
         stop: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        inventory = listing.inventory
         self._shelf, self._contents, self._inventory, self._graph = shelf, contents, inventory, graph
+        self._repositories = listing.repositories
         self._progress, self._stop, self._clock = progress, stop, clock
         self._numbers = {key(one): inventory.locate(*key(one)) for one in deletions}
         going = {number: place for place, number in self._numbers.items() if number is not None}
@@ -141,8 +143,7 @@ class Applying:
 
     async def _held_by_what_is_new(self) -> Reached:
         """Everything that versions need which came after the list was read."""
-        repositories = self._inventory.repositories
-        found = await gather([partial(self._new_in, repository) for repository in repositories])
+        found = await gather([partial(self._new_in, repository) for repository in self._repositories])
         held = Reached(self._graph)
         held.extend(number for numbers in found for number in numbers)
         return held
@@ -162,7 +163,7 @@ class Applying:
         for name in node.names:
             if name.repository.startswith(ANYWHERE):
                 ending = name.repository.removeprefix(ANYWHERE)
-                places += [(one, name.digest) for one in inventory.repositories if one.rpartition("/")[2] == ending]
+                places += [(one, name.digest) for one in self._repositories if one.rpartition("/")[2] == ending]
             else:
                 places.append((name.repository, name.digest))
         return [number for place in places if (number := inventory.locate(*place)) is not None]

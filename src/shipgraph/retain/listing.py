@@ -27,7 +27,7 @@ from shipgraph.store.protocols import Clock, Prober, Resolver
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from shipgraph.channel.journal import JournalEntry
     from shipgraph.events import Emit
@@ -46,7 +46,7 @@ class ListingStore(Resolver, Prober, Clock, Protocol):
 
 @dataclass(slots=True)
 class Listing:
-    """Everything that was read.
+    """Everything that was read, of these ``repositories``.
 
     ``now`` is the registry's time in seconds since the epoch; ``journal`` the digest of the journal before anything
     else was read; ``record`` the record of the last clean-up; ``first_seen`` is when versions of which nobody tells the
@@ -58,7 +58,8 @@ class Listing:
     history: History
     journal: Digest | None
     record: PruneRecord | None
-    first_seen: dict[str, dict[str, float]] = field(default_factory=dict)
+    repositories: tuple[str, ...] = ()
+    first_seen: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Lister:
@@ -86,13 +87,14 @@ class Lister:
             listing.history.add(entry)
         await reading.take(metadata, versions)
         moved = {move.repository for entry in entries for move in entry.moves}
-        others = {*self._policy.repositories, *moved, *reading.named} - {metadata}
-        listed = await gather([partial(reading.versions, repository) for repository in sorted(others)])
-        for repository, found in zip(sorted(others), listed, strict=True):
+        others = sorted({*self._policy.repositories, *moved, *reading.named} - {metadata})
+        listing.repositories = (metadata, *others)
+        listed = await gather([partial(reading.versions, repository) for repository in others])
+        for repository, found in zip(others, listed, strict=True):
             await reading.take(repository, found)
         await reading.look_for_the_rest()
-        count = len(listing.inventory)
-        self._emit(Note(f"{count} versions in {len(others) + 1} packages; {self._contents.fetched} manifests were new"))
+        count, new = len(listing.inventory), self._contents.fetched
+        self._emit(Note(f"{count} versions in {len(others) + 1} packages; {new} contents were read for the first time"))
         return listing
 
     async def _read_record(self) -> PruneRecord | None:
@@ -173,6 +175,21 @@ class _Reading:
         if version.created_at is not None:
             return version
         listing = self._listing
-        known = self._seen.get(version.repository, {}).get(version.digest, listing.now)
+        known = self._seen.get(version.repository, {}).get(_short(version.digest), int(listing.now))
         listing.first_seen.setdefault(version.repository, {})[version.digest] = known
         return msgspec.structs.replace(version, created_at=known, updated_at=known)
+
+
+def remember(first_seen: dict[str, dict[str, int]], forgotten: Container[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Since when versions are known, for the record: but for those (repository and digest) that may be forgotten."""
+    return {
+        repository: {
+            _short(digest): at for digest, at in sorted(times.items()) if (repository, digest) not in forgotten
+        }
+        for repository, times in sorted(first_seen.items())
+    }
+
+
+def _short(digest: str) -> str:
+    """Enough of a digest to know it again among a repository's versions: records stay small."""
+    return digest.partition(":")[2][:16]
