@@ -67,7 +67,7 @@ async def open_buildx(state: Path) -> BuildxBuilder:
         ToolMissing: there is no buildx.
         ProcessFailed: no BuildKit answers.
     """
-    command = await _find_buildx()
+    command = await find_buildx()
     private = {"BUILDX_CONFIG": str(state / "buildx")}
     address = os.environ.get("BUILDKIT_HOST")
     if address:
@@ -98,7 +98,12 @@ async def _connect(address: str) -> None:
         raise ProcessFailed(f"nobody answers at BUILDKIT_HOST={address}") from error
 
 
-async def _find_buildx() -> tuple[str, ...]:
+async def find_buildx() -> tuple[str, ...]:
+    """The command of a buildx that answers, alone or as docker's plugin.
+
+    Raises:
+        ToolMissing: there is none.
+    """
     docker, alone = shutil.which("docker"), shutil.which("buildx")
     candidates: list[tuple[str, ...]] = []
     if docker:

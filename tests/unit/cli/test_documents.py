@@ -67,6 +67,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
 
 
 CALLS = {
+    "init": ["init", "--dry-run"],
     "plan": ["plan", "--root", "ROOT"],
     "release": ["release", "--root", "ROOT", "--channel", "dev"],
     "rehearse": ["rehearse"],
