@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from shipgraph import __version__
 from shipgraph.errors import ContentError, NotFound, RegistryError
-from shipgraph.oci.distribution import parse_challenge
 from shipgraph.remote.blob import Blobs
-from shipgraph.remote.credentials import GHCR, Credentials, anonymous, find_credentials
+from shipgraph.remote.credentials import Credentials, anonymous, find_credentials
 from shipgraph.remote.limits import Limits
 from shipgraph.remote.manifest import Manifests
+from shipgraph.remote.probing import try_write
 from shipgraph.remote.referrer import Referrers
 from shipgraph.remote.retry import RetryPolicy
-from shipgraph.remote.session import UNAUTHORIZED, Session
+from shipgraph.remote.session import Session
 from shipgraph.remote.tag import Tags, remove
 from shipgraph.remote.transport import PooledTransport
 from shipgraph.store.protocols import ANY
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from shipgraph.oci.digest import Digest
     from shipgraph.oci.manifest import ImageIndex, ImageManifest
     from shipgraph.remote.credentials import CredentialSource
+    from shipgraph.remote.manners import Manners
     from shipgraph.remote.transport import Transport
     from shipgraph.store.protocols import BlobSource, Expect, Stream
-
-GHCR_WRITES = 4
-GHCR_LAG = 5.0
 
 
 class RemoteStore:
@@ -43,9 +41,9 @@ class RemoteStore:
             hold for this host (``find_credentials``).
         plain_http: whether to talk plain HTTP; by default to loopback only.
         concurrency: requests in flight: reads, and beside them as many blob downloads.
-        writes: writes in flight; by default as many as reads, on GHCR 4.
+        writes: writes in flight; by default as many as reads, and 4 once the registry is known to be GHCR.
         retries: how often and how patiently failed requests are repeated.
-        lag: seconds within which a read may show what was before a write; by default 5 on GHCR, else 0.
+        lag: seconds within which a read may show what was before a write; by default what ``manners`` says.
         token_hosts: token servers of other sites that may see the credentials.
         transport: the way to the network; closed with the store only if it is the store's own.
 
@@ -66,10 +64,6 @@ class RemoteStore:
         token_hosts: Collection[str] = (),
         transport: Transport | None = None,
     ) -> None:
-        if writes is None:
-            writes = min(concurrency, GHCR_WRITES) if host == GHCR else concurrency
-        if lag is None:
-            lag = GHCR_LAG if host == GHCR else 0.0
         self.host = host
         self._transport = PooledTransport() if transport is None else transport
         self._owns_transport = transport is None
@@ -78,15 +72,17 @@ class RemoteStore:
             transport=self._transport,
             credentials=_source(credentials),
             plain_http=plain_http,
-            limits=Limits(reads=concurrency, writes=writes),
+            limits=Limits(reads=concurrency, writes=writes or concurrency),
             retries=retries or RetryPolicy(),
             user_agent=user_agent,
             token_hosts=token_hosts,
+            lag=lag,
+            polite=writes is None,
         )
         self._blobs = Blobs(self._session)
-        self._manifests = Manifests(self._session, lag=lag)
+        self._manifests = Manifests(self._session)
         self._tags = Tags(self._session, self._manifests)
-        self._referrers = Referrers(self._session, self._manifests, self._tags, lag=lag)
+        self._referrers = Referrers(self._session, self._manifests, self._tags)
 
     def __repr__(self) -> str:
         return f"RemoteStore({self._session.base!r})"
@@ -194,9 +190,23 @@ class RemoteStore:
         Raises:
             RegistryError
         """
-        reply = await self._session.ping()
-        challenge = parse_challenge(reply.headers.get("WWW-Authenticate", "")) if reply.status == UNAUTHORIZED else None
-        return None if challenge is None else challenge.get("service") or ""
+        return (await self._session.manners()).service
+
+    async def manners(self) -> Manners:
+        """What the registry's habits are, as far as it tells; it is asked once.
+
+        Raises:
+            RegistryError
+        """
+        return await self._session.manners()
+
+    async def try_write(self, repository: str) -> None:
+        """Whether a repository may be written, without writing anything.
+
+        Raises:
+            Denied, RegistryError
+        """
+        await try_write(self._session, repository)
 
     async def now(self) -> float:
         """See ``Clock``."""

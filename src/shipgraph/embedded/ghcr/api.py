@@ -66,6 +66,9 @@ class Api:
                 answer = refusal.answer()
             if hour is not None:
                 answer.headers.update(hour.headers)
+            identity = getattr(request.state, "identity", None)
+            if isinstance(identity, Pat):
+                answer.headers["X-OAuth-Scopes"] = ", ".join(sorted(identity.scopes))
             answer.headers["X-GitHub-Media-Type"] = "github.v3; format=json"
             return answer
 
