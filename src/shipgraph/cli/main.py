@@ -11,6 +11,7 @@ from shipgraph import __version__
 from shipgraph.cli.usage import UsageGroup
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "init": ("init", "Draft shipgraph.toml from the Dockerfiles of a folder, or from a bake file."),
     "plan": ("plan", "Show the graph, and what a release would build, reuse and move. Changes nothing."),
     "release": ("release", "Build, push, and publish all of it: every moving tag changes together, or none."),
     "rehearse": ("rehearse", "The whole release into a registry on this disk, without an account."),
