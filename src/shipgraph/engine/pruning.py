@@ -169,7 +169,7 @@ class Pruner:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _is_residue(self, chosen: Sequence[Deletion]) -> bool:
-        """Whether all that goes is what clean-ups themselves leave behind, and little: else each would make the next."""
+        """Whether all that goes is a little that clean-ups themselves left: else each would be a reason for the next."""
         return 0 < len(chosen) <= RESIDUE and all(
             one.repository == self._policy.metadata and not one.fate.tags and one.fate.reason is Reason.UNREACHED
             for one in chosen
