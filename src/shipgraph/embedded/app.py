@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +20,7 @@ from shipgraph.embedded.referrer import Referrers
 from shipgraph.embedded.tag import Tags
 from shipgraph.embedded.upload import Uploads
 from shipgraph.errors import ShipgraphError
+from shipgraph.oci.distribution import HEADER_CONDITIONAL
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from shipgraph.embedded.backend import Backend
     from shipgraph.embedded.fault import OnRequest
     from shipgraph.embedded.ghcr.state import Ghcr
-
-HEADER_CONDITIONAL: Final = "Shipgraph-Conditional-Put"
-"""On the answer to ``GET /v2/``: this registry honours ``If-Match`` and ``If-None-Match`` when a tag is written."""
 
 
 def create_app(

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from shipgraph.project.spec import Project
     from shipgraph.remote.store import RemoteStore
 
+WRITES = 8
+"""Tags written at the same time on a registry that is not GHCR."""
+
 READS = 64
 """Reads at the same time: a large graph's tags are looked at twice while the journal is open."""
 
@@ -115,15 +118,20 @@ async def open_target(
         RegistryUnavailable
     """
     # Imported here: commands that never talk to a registry start faster.
+    from shipgraph.remote.manners import GHCR_SERVICE, GHCR_WRITES
     from shipgraph.remote.store import RemoteStore
 
     wanted = project.transaction
-    jobs = wanted.concurrency or (4 if host == "ghcr.io" else 8)
     async with AsyncExitStack() as stack:
         if root is not None:
             host = await stack.enter_async_context(_served(root, missing))
-        store = await stack.enter_async_context(RemoteStore(host, lag=wanted.lag, concurrency=READS, writes=jobs))
-        timing = default_timing(host, conditional=await store.conditional())
+        store = RemoteStore(host, lag=wanted.lag, concurrency=READS, writes=wanted.concurrency)
+        await stack.enter_async_context(store)
+        manners = await store.manners()
+        jobs = wanted.concurrency or (GHCR_WRITES if manners.is_ghcr else WRITES)
+        timing = default_timing(
+            GHCR_SERVICE if manners.is_ghcr else host, conditional=manners.conditional, lag=manners.told_lag
+        )
         overrides = {
             name: value for name in ("lag", "gap", "settle", "margin") if (value := getattr(wanted, name)) is not None
         }

@@ -36,6 +36,12 @@ HEADER_CHUNK_MINIMUM: Final = "OCI-Chunk-Min-Length"
 HEADER_FILTERS: Final = "OCI-Filters-Applied"
 HEADER_UPLOAD: Final = "Docker-Upload-UUID"
 
+# of the embedded registry alone, in its answer to GET /v2/
+HEADER_CONDITIONAL: Final = "Shipgraph-Conditional-Put"
+"""``1``: it honours ``If-Match`` and ``If-None-Match`` when a tag is written."""
+HEADER_LAG: Final = "Shipgraph-Lag"
+"""Seconds for which a tag may read as it was before it was written."""
+
 _PARAMETER: Final = re.compile(r'([a-zA-Z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _LINK: Final = re.compile(r'<([^<>]*)>\s*((?:;\s*[a-zA-Z0-9_-]+\s*=\s*(?:"[^"]*"|[^\s;,"]+)\s*)*)')
 _REL: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 GHCR: Final = "ghcr.io"
@@ -41,8 +41,17 @@ class Timing:
         return round(60 + writing + 2 * self.settle + 4 * self.margin + 4 * self.lag, 1)
 
 
-def default_timing(host: str, *, conditional: bool = False) -> Timing:
-    """The defaults for a registry: GHCR has a lag of 5 s and takes 2,000 writes a minute; others have none."""
-    if host == GHCR:
-        return Timing(lag=5, gap=2, settle=13, margin=60, writes_per_second=2000 / 60, paced=True)
-    return Timing(lag=0, gap=1, settle=1.5, margin=5, conditional=conditional)
+def default_timing(service: str, *, conditional: bool = False, lag: float | None = None) -> Timing:
+    """The defaults for a registry: GHCR has a lag of 5 s and takes 2,000 writes a minute; others have none.
+
+    Args:
+        service: the registry's host, or the token service that it names: GHCR's is ``ghcr.io``.
+        conditional: whether it honours ``If-Match``.
+        lag: what it says itself of its lag, in seconds. Only the embedded registry does, and it is near.
+    """
+    if service == GHCR and lag is None:
+        found = Timing(lag=5, gap=2, settle=13, margin=60)
+    else:
+        behind = lag or 0
+        found = Timing(lag=behind, gap=1, settle=2 * behind + 1.5, margin=5, conditional=conditional)
+    return replace(found, writes_per_second=2000 / 60, paced=True) if service == GHCR else found

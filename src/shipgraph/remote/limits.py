@@ -50,6 +50,11 @@ class Lane:
         finally:
             self._limiter.release_on_behalf_of(holder)
 
+    def narrow(self, most: int) -> None:
+        """Never let more than so many through from now on."""
+        self._most = min(self._most, most)
+        self._limiter.total_tokens = min(self.slots, self._most)
+
     def throttled(self, asked: float | None) -> None:
         """The registry said that it is too much; ``asked`` is how many seconds it wants to be left alone."""
         self._good = 0

@@ -31,12 +31,12 @@ _PATIENCE: Final = 0.75
 class Manifests:
     """The manifests of one registry's repositories.
 
-    ``lag`` is how many seconds a registry may need until what was pushed is seen by all of it; so long, a manifest
-    that is refused because its parts are "unknown" is sent again.
+    Until what was pushed is seen by all of a registry, its lag may pass; so long, a manifest that is refused because
+    its parts are "unknown" is sent again.
     """
 
-    def __init__(self, session: Session, *, lag: float = 0.0) -> None:
-        self._session, self._lag = session, lag
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def get(self, repository: str, digest: Digest) -> ImageManifest | ImageIndex:
         """See ``Fetcher.manifest``."""
@@ -59,15 +59,19 @@ class Manifests:
     async def push(self, repository: str, manifest: ImageManifest | ImageIndex) -> Reply:
         """Store a manifest under its own digest; the registry's answer, for what it says about the subject."""
         call = self.write(repository, str(manifest.digest), manifest)
-        waited = 0.0
+        waited, lag = 0.0, -1.0
         while True:
             try:
                 reply = await self._session.send(call)
                 break
             except Rejected as refused:
-                pause = max(0.25, self._lag / 5)
-                if waited >= max(self._lag, _PATIENCE) or not _LAGGING & set(refused.codes):
+                if not _LAGGING & set(refused.codes):
                     raise
+                if lag < 0:
+                    lag = await self._session.lag()
+                if waited >= max(lag, _PATIENCE):
+                    raise
+                pause = max(0.25, lag / 5)
             await self._session.retries.sleep(pause)
             waited += pause
         check_stored(reply, manifest, call.what)

@@ -57,10 +57,9 @@ class Referrers:
         manifests: Manifests,
         tags: Tags,
         *,
-        lag: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._session, self._manifests, self._tags, self._lag = session, manifests, tags, lag
+        self._session, self._manifests, self._tags = session, manifests, tags
         self._clock = clock
         self._has_api: bool | None = None
 
@@ -192,13 +191,17 @@ class Referrers:
         self, repository: str, subject: Digest, wanted: list[dict[str, Any]], remove: str
     ) -> ImageIndex | None:
         """The index as it reads after a PUT; the old one, or none, means "not yet" for as long as the lag."""
-        waited = 0.0
+        waited, lag = 0.0, -1.0
         while True:
             index = await self._read(repository, subject)
-            if (index is not None and _shows(index, wanted, remove)) or waited >= self._lag:
+            if index is not None and _shows(index, wanted, remove):
                 return index
-            await self._session.retries.sleep(max(0.25, self._lag / 5))
-            waited += max(0.25, self._lag / 5)
+            if lag < 0:
+                lag = await self._session.lag()
+            if waited >= lag:
+                return index
+            await self._session.retries.sleep(max(0.25, lag / 5))
+            waited += max(0.25, lag / 5)
 
 
 def _shows(index: ImageIndex, wanted: list[dict[str, Any]], remove: str) -> bool:

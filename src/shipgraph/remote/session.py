@@ -13,6 +13,7 @@ from shipgraph.remote.auth import Authenticator, Scope
 from shipgraph.remote.credentials import DOCKER_HUB
 from shipgraph.remote.errors import ERROR_BODY, failure
 from shipgraph.remote.exchange import Exchange
+from shipgraph.remote.manners import GHCR_WRITES, Manners, read_manners
 from shipgraph.remote.retry import TOO_MANY_REQUESTS, RetryPolicy, asked_wait, is_transient
 from shipgraph.remote.transport import Headers, Request, Response, Transport, TransportFailure
 from shipgraph.remote.url import follow, origin, redact
@@ -70,7 +71,12 @@ class Reply:
 
 
 class Session:
-    """Carries calls to one registry."""
+    """Carries calls to one registry.
+
+    Args:
+        lag: seconds within which a read may show what was before a write; None: as the registry's manners are.
+        polite: whether as few writes are sent at the same time as GHCR likes, once it is known to be GHCR.
+    """
 
     def __init__(
         self,
@@ -83,6 +89,8 @@ class Session:
         retries: RetryPolicy,
         user_agent: str,
         token_hosts: Collection[str] = (),
+        lag: float | None = None,
+        polite: bool = True,
     ) -> None:
         self.host = check_host(host)
         real = "registry-1.docker.io" if host == DOCKER_HUB else host
@@ -93,9 +101,12 @@ class Session:
         self._transport = transport
         self._user_agent = user_agent
         self._open = False  # whether the registry answers without asking who we are
+        self._lag, self._polite = lag, polite
+        self._manners: Manners | None = None
         self.auth = Authenticator(
             self.host, self.base, credentials, self._send_to_token_server, token_hosts=token_hosts
         )
+        self._heed(Manners(host))
 
     def url(self, path: str) -> str:
         """The absolute URL of a call's path."""
@@ -150,8 +161,31 @@ class Session:
         reply = await self.repeated(call, attempt, self.limits.reads)
         if reply.status == UNAUTHORIZED:
             self.auth.note(reply.headers)
+        self._heed(read_manners(self.host, reply))
         self._open = reply.status == _OK
         return reply
+
+    async def manners(self) -> Manners:
+        """What the registry's habits are; it is asked once.
+
+        Raises:
+            RegistryError
+        """
+        if self._manners is None:
+            reply = await self.ping()
+            manners = read_manners(self.host, reply)
+            if reply.status not in {_OK, UNAUTHORIZED}:  # not a registry's answer: ask again another time
+                return manners
+            self._manners = manners
+        return self._manners
+
+    async def lag(self) -> float:
+        """Seconds within which a read may show what was before a write.
+
+        Raises:
+            RegistryError
+        """
+        return (await self.manners()).lag if self._lag is None else self._lag
 
     async def open(self, call: Call, *, good: Collection[int]) -> Reply:
         """Make a call whose answer's body is read piece by piece from ``reply.exchange``.
@@ -225,6 +259,10 @@ class Session:
             detail=str(broken),
         )
 
+    def _heed(self, manners: Manners) -> None:
+        if manners.is_ghcr and self._polite:
+            self.limits.writes.narrow(GHCR_WRITES)
+
     def _is_own(self, url: str) -> bool:
         return origin(url) == origin(self.base)
 
@@ -235,6 +273,7 @@ class Session:
         authorization = await self.auth.header(call.scopes) if own else None
         reply = await self._exchange(call, url, authorization, stream=stream, good=good)
         if own and reply.status == UNAUTHORIZED:
+            self._heed(read_manners(self.host, reply))
             renewed = await self.auth.answer(reply.headers, call.scopes, authorization)
             if renewed is not None:
                 authorization = renewed

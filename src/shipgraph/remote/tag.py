@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from shipgraph.remote.session import Reply, Session
     from shipgraph.store.protocols import Expect
 
-CONDITIONAL: Final = "Shipgraph-Conditional-Put"
-"""``1`` in the answer to ``GET /v2/``: the registry honours If-Match and If-None-Match on manifests' PUT."""
 PAGE: Final = 1000
 MAX_PAGES: Final = 10_000
 MAX_PAGE_BYTES: Final = 32 << 20
@@ -36,7 +34,6 @@ class Tags:
 
     def __init__(self, session: Session, written: Manifests) -> None:
         self._session, self._manifests = session, written
-        self._conditional: bool | None = None
 
     async def resolve(self, repository: str, tag: str) -> Descriptor | None:
         """See ``Resolver``. HEAD tells it; where its answer lacks something, GET does, and the bytes are checked."""
@@ -101,13 +98,7 @@ class Tags:
 
     async def conditional(self) -> bool:
         """See ``Tagger.conditional``; asked once."""
-        if self._conditional is None:
-            reply = await self._session.ping()
-            answer = reply.headers.get(CONDITIONAL, "").strip() == "1"
-            if reply.status not in {200, 401}:  # not a registry's answer: ask again another time
-                return answer
-            self._conditional = answer
-        return self._conditional
+        return (await self._session.manners()).conditional
 
     async def names(self, repository: str) -> list[str]:
         """See ``Lister.tags``. All pages are read, in whatever order they come."""

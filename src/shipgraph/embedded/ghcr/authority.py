@@ -12,7 +12,7 @@ from starlette.routing import Route
 from shipgraph.embedded.answer import JSON, error
 from shipgraph.embedded.ghcr import rights
 from shipgraph.embedded.ghcr.credentials import ANONYMOUS, Pass, Scope, basic_password, bearer, plain, seal, unseal
-from shipgraph.oci.distribution import ErrorCode
+from shipgraph.oci.distribution import HEADER_LAG, ErrorCode
 from shipgraph.oci.manifest import encode_json
 from shipgraph.oci.reference import check_repository
 
@@ -132,7 +132,11 @@ class Authority:
         return None if identity is None else (granted, identity)
 
     def _unauthorized(self, request: Request, name: str, reason: str, action: str) -> Response:
-        scope = PLACEHOLDER if not name else f"repository:{name}:{'pull' if action == 'pull' else 'pull,push'}"
+        if not name:
+            # GHCR doesn't say so; but who waits for it should wait for as long as this server lags, and no longer
+            told = {HEADER_LAG: f"{self._state.habits.lag:g}"}
+            return error(401, ErrorCode.UNAUTHORIZED, reason, self._challenge(request, PLACEHOLDER) | told)
+        scope = f"repository:{name}:{'pull' if action == 'pull' else 'pull,push'}"
         return error(401, ErrorCode.UNAUTHORIZED, reason, self._challenge(request, scope))
 
     def _challenge(self, request: Request, scope: str) -> dict[str, str]:
