@@ -1,10 +1,17 @@
-"""Trivy as the scanner, where a project configures it: one run of the command on PATH for each manifest, by digest."""
+"""Trivy as the scanner, where a project configures it: one run of the command on PATH for each manifest, by digest.
+
+It runs in an empty folder: one of the project's could hold a `.trivyignore` or a `trivy.yaml`, exceptions that have
+neither reason nor end.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import msgspec
 
 from shipgraph import process
@@ -14,10 +21,10 @@ from shipgraph.oci.reference import is_loopback
 from shipgraph.scan.finding import CONFIGURATION, Finding, clean_path, fingerprint
 from shipgraph.scan.scanner import Report, Scanned
 from shipgraph.scan.severity import of_trivy
+from shipgraph.scan.unpacked import DESCRIBED, FILES, unpack_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from shipgraph.events import Emit
     from shipgraph.oci.manifest import ImageManifest
@@ -26,15 +33,17 @@ if TYPE_CHECKING:
     from shipgraph.store.protocols import Fetcher
 
 COMMAND: Final = "trivy"
+REVISION: Final = 1
+"""Of how it is run; a new one makes remembered results worthless."""
 TIMEOUT: Final = 3600.0
 OUTPUT: Final = 14 << 20
 """Characters of output that are read; a report that is longer is refused."""
 
 
 class Trivy:
-    """A ``Scanner``. It reads the registry itself, under ``host``, with the credentials that it finds itself.
+    """A ``Scanner``. It reads images from the registry itself, under ``host``, with credentials that it finds itself.
 
-    Its reports hold no secret, but lines around it, which are left out. It scans images only: an artifact is refused.
+    What is no image, it is given as files. Its reports hold no secret, but lines around it, which are left out.
 
     Args:
         host: the registry's ``HOST[:PORT]`` as this machine reaches it.
@@ -55,7 +64,7 @@ class Trivy:
     @property
     def version(self) -> str:
         """See ``Scanner``."""
-        return self.name
+        return f"{self.name}+{REVISION}"
 
     async def prepare(self) -> None:
         """See ``Scanner``: asks the program for its version."""
@@ -76,7 +85,7 @@ class Trivy:
 
     async def scan(
         self,
-        fetcher: Fetcher,  # noqa: ARG002 (trivy reads for itself)
+        fetcher: Fetcher,
         repository: str,
         manifest: ImageManifest,
         platform: Platform | None,
@@ -84,49 +93,66 @@ class Trivy:
         emit: Emit,
     ) -> Scanned:
         """See ``Scanner``."""
-        if manifest.artifact_type is not None:
-            raise Refused(
-                f"trivy scans images, and {repository}@{manifest.digest} is {manifest.artifact_type}",
-                hint='set scanner = "kingfisher" in [gate]',
-            )
         if self._cache is not None and (known := self._cache.get(manifest.digest)) is not None:
             return Scanned((known,), 0)
         task, title = f"gate:{manifest.digest}", f"scan {repository}@{manifest.digest.hex[:12]} with trivy"
         emit(Started(task, title))
-        report = await self._run(repository, manifest, platform)
+        report = await self._report(fetcher, repository, manifest, platform)
         if self._cache is not None:
             self._cache.put(report, manifest.digest)
         emit(Finished(task, title, "clean" if not report.findings else f"{len(report.findings)} findings"))
         return Scanned((report,), 1)
 
-    async def _run(self, repository: str, manifest: ImageManifest, platform: Platform | None) -> Report:
-        words = [
-            self._program, "image", "--scanners", "secret", "--image-config-scanners", "secret", "--format", "json",
-            "--quiet", "--no-progress", "--cache-dir", str(self._folder), "--skip-db-update", "--skip-java-db-update",
-            "--offline-scan", "--image-src", "remote",
+    async def _report(
+        self, fetcher: Fetcher, repository: str, manifest: ImageManifest, platform: Platform | None
+    ) -> Report:
+        with tempfile.TemporaryDirectory(prefix="shipgraph-gate-") as name:
+            empty, unpacked = Path(name, "empty"), Path(name, "unpacked")
+            await anyio.Path(empty).mkdir()
+            problems: tuple[Finding, ...] = ()
+            if manifest.artifact_type is None:
+                reference = f"{self._host}/{repository}@{manifest.digest}"
+                words = ["image", "--image-config-scanners", "secret", "--image-src", "remote"]
+                if platform is not None:
+                    words += ["--platform", str(platform)]
+                if is_loopback(self._host):
+                    words.append("--insecure")  # plain HTTP to this machine alone
+                document = await self._run([*words, reference], empty, f"{repository}@{manifest.digest}")
+                found = read_report(document, reference)
+            else:
+                problems = await unpack_artifact(fetcher, repository, manifest, unpacked)
+                document = await self._run(["filesystem", str(unpacked)], empty, f"{repository}@{manifest.digest}")
+                found = read_report(document, files=True)
+        size = sum(layer.size for layer in manifest.layers)
+        return Report(str(manifest.digest), 1, len(manifest.layers), size, tuple(sorted({*found, *problems})))
+
+    async def _run(self, words: Sequence[str], empty: Path, what: str) -> Any:
+        """Trivy's report, parsed; ``empty`` is where it runs."""
+        command, *rest = words
+        options = [
+            command, "--scanners", "secret", "--format", "json", "--quiet", "--no-progress", "--cache-dir",
+            str(self._folder.absolute()), "--skip-db-update", "--skip-java-db-update", "--offline-scan",
         ]  # fmt: skip
-        if platform is not None:
-            words += ["--platform", str(platform)]
-        if is_loopback(self._host):
-            words.append("--insecure")  # plain HTTP to this machine alone
-        reference = f"{self._host}/{repository}@{manifest.digest}"
-        words.append(reference)
         try:
-            done = await process.run(words, env=_environment(os.environ), timeout=TIMEOUT)
+            done = await process.run(
+                [self._program, *options, *rest], cwd=empty, env=_environment(os.environ), timeout=TIMEOUT
+            )
         except ProcessFailed as error:
             raise ProcessFailed(
-                f"trivy could not scan {repository}@{manifest.digest}: {error}: {_reason(error.tail)}",
-                status=error.status, tail=error.tail, hint="run the same trivy image command by hand to see why",
+                f"trivy could not scan {what}: {error}: {_reason(error.tail)}",
+                status=error.status, tail=error.tail, hint=f"run the same trivy {command} command by hand to see why",
             ) from None  # fmt: skip
         if len(done.stdout) > OUTPUT:
-            raise Refused(f"trivy's report about {repository}@{manifest.digest} is too long to be read")
-        findings = read_report(_parse(done.stdout), reference)
-        size = sum(layer.size for layer in manifest.layers)
-        return Report(str(manifest.digest), 1, len(manifest.layers), size, findings)
+            raise Refused(f"trivy's report about {what} is too long to be read")
+        return _parse(done.stdout)
 
 
-def read_report(document: Any, reference: str = "") -> tuple[Finding, ...]:
-    """The findings of Trivy's JSON report (schema version 2); ``reference`` is how it calls the configuration.
+def read_report(document: Any, reference: str = "", *, files: bool = False) -> tuple[Finding, ...]:
+    """The findings of Trivy's JSON report (schema version 2).
+
+    Args:
+        reference: how it calls an image's configuration.
+        files: it is about what ``unpack_artifact`` wrote.
 
     Raises:
         MalformedDocument: it is another document.
@@ -139,7 +165,10 @@ def read_report(document: Any, reference: str = "") -> tuple[Finding, ...]:
     found: set[Finding] = set()
     for result in results:
         target = str(result.get("Target", ""))
-        path = CONFIGURATION if target == reference else target  # the registry's address is no part of a finding
+        if target == reference or (files and target.startswith(f"{DESCRIBED}/")):
+            path = CONFIGURATION  # the registry's address is no part of a finding
+        else:
+            path = target.removeprefix(f"{FILES}/") if files else target
         for secret in result.get("Secrets") or []:
             found.add(_finding(path, secret))
     return tuple(sorted(found))
