@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shipgraph.evidence.statement import Statement
 
 TOKEN_VARIABLE = "SIGSTORE_ID_TOKEN"  # noqa: S105 (a variable's name)
+_GRANT = "give the job `permissions: id-token: write`, or sign with a key"
 GITHUB_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
 
 
@@ -43,12 +44,9 @@ def job_token() -> str:
     try:
         token = detect_credential()
     except IdentityError as error:
-        raise SigningFailed(f"the job's identity token can't be had: {error}") from error
+        raise SigningFailed(f"the job's identity token can't be had: {error}", hint=_GRANT) from error
     if not token:
-        raise SigningFailed(
-            "this job has no identity token to sign with",
-            hint="give the job `permissions: id-token: write`, or sign with a key",
-        )
+        raise SigningFailed("this job has no identity token to sign with", hint=_GRANT)
     return token
 
 
