@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.scan.images import AMD64, ARM64, layer, packed, push_image, push_index, tar
+from tests.unit.scan.places import PLACES, push_planted, zipped
 from tests.unit.scan.planted import Planted, planted
 
 from shipgraph.events import silent
 from shipgraph.scan.finding import CONFIGURATION, Finding
 from shipgraph.scan.layers import LayeredScanner
 from shipgraph.scan.severity import Severity
-from shipgraph.scan.stage import check_verdicts, gate_image
+from shipgraph.scan.stage import Subject, check_verdicts, gate_image, gate_images
 from shipgraph.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from shipgraph.scan.verdict import Verdict
 
 KINDS = [one.kind for one in planted()]
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, content in files.items():
-            archive.writestr(path, content)
-    return out.getvalue()
 
 
 def findings(verdict: Verdict) -> list[Finding]:
@@ -62,6 +54,22 @@ def test_every_kind_is_found_however_it_is_packed(kingfisher: Kingfisher, kind: 
     if how == "file":
         assert [finding.path for finding in failing if finding.path == one.path]
     assert is_hidden([one.secret], repr(failing))
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_every_kind_is_found_wherever_it_is(kingfisher: Kingfisher, place: str) -> None:
+    store, secrets, events = MemoryStore(), planted(3), list["Event"]()
+    subjects = [
+        Subject(one.kind, f"acme/{one.kind}", await push_planted(store, f"acme/{one.kind}", one, place))
+        for one in secrets
+    ]
+    verdicts = await gate_images(store, subjects, scanner=LayeredScanner(kingfisher), emit=events.append)
+    assert [verdict.name for verdict in verdicts if not verdict.refused] == []
+    for verdict in verdicts:
+        platforms = {platform for _, where in verdict.judged.items() for platform in where}
+        assert platforms == ({"linux/arm64"} if place == "arm64 alone" else {"linux/amd64", "linux/arm64"})
+    everything = "\n".join([*(json.dumps(verdict.to_json()) for verdict in verdicts), repr(verdicts), repr(events)])
+    assert is_hidden([one.secret for one in secrets], everything)
 
 
 async def test_all_places_of_an_image(kingfisher: Kingfisher) -> None:
