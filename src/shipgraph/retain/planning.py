@@ -106,8 +106,9 @@ class _Planner:
     def keep_last_tagged(self) -> None:
         """GitHub refuses to delete the last tagged version of a package: so it stays by plan, with what it needs."""
         inventory, stays = self.inventory, self.reached.stays
+        attached = {number for number, _ in self.reading.attached}  # a release says more to people than a signature
         while True:
-            newest: dict[int, tuple[float, str, int]] = {}
+            newest: dict[int, tuple[bool, float, str, int]] = {}
             safe: set[int] = set()
             for number, tags in enumerate(inventory.tags):
                 place = inventory.repository[number]
@@ -115,15 +116,15 @@ class _Planner:
                     safe.add(place)
                 elif tags and place not in safe:
                     age = max(inventory.created[number], inventory.updated[number])
-                    mine = (age, inventory.digests[inventory.digest[number]], number)
+                    mine = (number not in attached, age, inventory.digests[inventory.digest[number]], number)
                     newest[place] = max(newest.get(place, mine), mine)
             bare = [place for place in newest if place not in safe]
             if not bare:
                 return
             # One at a time, the metadata's first: what it needs are tagged versions of the others.
             place = min(bare, key=lambda one: (inventory.repositories[one] != self.policy.metadata, one))
-            self.roots.reasons[newest[place][2]] = (Reason.LAST, inventory.repositories[place])
-            self.reached.extend([newest[place][2]])
+            self.roots.reasons[newest[place][-1]] = (Reason.LAST, inventory.repositories[place])
+            self.reached.extend([newest[place][-1]])
 
     def check_known(self) -> list[str]:
         """What stays and lacks something that is gone for certain.
@@ -234,10 +235,9 @@ class _Planner:
         ]
         yield from _capped(lacking)
         yield from _capped(broken)
-        uncovered = [name for name in self.inventory.repositories if name not in self.policy.roles]
-        for name in sorted(uncovered):
-            if any(self.inventory.repositories[place] == name for place in self.inventory.repository):
-                yield f"nothing goes in {name}: it is no image's repository, and not in [retired]"
+        listed = {self.inventory.repositories[place] for place in set(self.inventory.repository)}
+        for name in sorted(listed - self.policy.roles.keys()):
+            yield f"nothing goes in {name}: it is no image's repository, and not in [retired]"
         known = set(self.inventory.digest)
         lost = [str(root) for root in self.outside if self.inventory.digest_number(root.digest) not in known]
         yield from _capped([f"{root} is used outside, and is not in the registry" for root in lost])

@@ -54,7 +54,9 @@ def rank_releases(
             continue
         parts = judge.parts(settled.immutable_tag)
         standing.kept = {name: parts[name] for name in parts if policy.count(name) > complete}
-        standing.lacks = judge.lacks(settled.immutable_tag, standing.kept, complete)
+        # Where its metadata stays, all of it does, whatever the other counts say.
+        whole = policy.count(policy.metadata) > complete
+        standing.lacks = judge.lacks(settled.immutable_tag, parts if whole else standing.kept, whole=whole)
         complete += not standing.lacks
     return standings
 
@@ -80,23 +82,20 @@ class _Judge:
                 parts.setdefault(name, []).append(number)
         return parts
 
-    def lacks(self, immutable_tag: str, parts: dict[str, list[int]], rank: int) -> str:
+    def lacks(self, immutable_tag: str, parts: dict[str, list[int]], *, whole: bool) -> str:
         """What a release lacks in the repositories that should have all of it; empty for nothing.
 
         What the counts let go of a release before doesn't make it incomplete: otherwise it would not count where it
         still stays, and stay there for ever.
         """
-        inventory, policy = self._inventory, self._policy
-        documents = self._reading.metadata.get(immutable_tag, [])
-        if policy.count(policy.metadata) > rank and not documents:
+        documents = self._reading.metadata.get(immutable_tag, []) if whole else []
+        if whole and not documents:
             return "its metadata"
         for document in documents:
-            for place, digest in self._graph.missing.get(document, ()):
-                name = inventory.repositories[place]
-                if policy.count(name) > rank:
-                    return f"{name}@{inventory.digests[digest]}"
+            if lack := self._lacks_part(document):
+                return lack
         for name, numbers in parts.items():
-            role = policy.roles[name]
+            role = self._policy.roles[name]
             for number in numbers if role is not Role.METADATA else ():
                 if lack := self._lacks_one(number, role):
                     return lack
@@ -105,13 +104,17 @@ class _Judge:
     def _lacks_one(self, number: int, role: Role) -> str:
         if role is Role.PAYLOAD:
             return self._lacks_evidence(number, _OF_PAYLOAD)
-        if gone := self._graph.missing.get(number):
-            name = self._inventory.repositories[gone[0][0]]
-            return f"{name}@{self._inventory.digests[gone[0][1]]}"
+        if lack := self._lacks_part(number):
+            return lack
         children = [target for target, link in self._graph.targets(number) if link is Link.CHILD]
         if lack := self._lacks_evidence(number, _OF_INDEX):
             return lack
         return next((lack for child in children if (lack := self._lacks_evidence(child, frozenset(Kind)))), "")
+
+    def _lacks_part(self, number: int) -> str:
+        for place, digest in self._graph.missing.get(number, ()):
+            return f"{self._inventory.repositories[place]}@{self._inventory.digests[digest]}"
+        return ""
 
     def _lacks_evidence(self, subject: int, kinds: frozenset[Kind]) -> str:
         if not self._required:

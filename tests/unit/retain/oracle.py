@@ -16,6 +16,8 @@ from shipgraph.evidence.predicates import PREDICATE_TYPES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tests.unit.retain.world import Stored
+
     from shipgraph.retain.policy import Policy
     from shipgraph.retain.roots import OutsideRoot
 
@@ -162,9 +164,14 @@ def last_tagged(world: World, policy: Policy, kept: set[Place]) -> set[Place]:
     for place in sorted(policy.roles, key=lambda one: one != METADATA):
         tagged = [at for at, stored in world.store.items() if at[0] == place and stored.tags]
         if tagged and not kept & set(tagged):
-            newest = max(tagged, key=lambda at: (max(world.store[at].created, world.store[at].updated), at[1]))
+            newest = max(tagged, key=lambda at: (*_rank(world.store[at]), at[1]))
             kept = kept | walk(world, kept | {newest})
     return kept
+
+
+def _rank(stored: Stored) -> tuple[bool, float]:
+    about = any(ABOUT.fullmatch(tag) for tag in stored.tags)
+    return not about, max(stored.created, stored.updated)
 
 
 def remains(world: World, policy: Policy, outside: tuple[OutsideRoot, ...] = ()) -> set[Place]:
