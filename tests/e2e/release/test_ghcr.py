@@ -51,9 +51,9 @@ async def ghcr(root: Path, **habits: Any) -> AsyncIterator[str]:
 
 
 def project(template: Path, folder: Path) -> Demo:
-    """The project, told about the lag."""
+    """The project, which says nothing about the registry: that is for the registry to tell."""
     demo = copy_project(template, folder / "demo")
-    demo.edit("shipgraph.toml", "gap = 0.1\nsettle = 0.4\n", f"lag = {LAG}\ngap = 0.3\nsettle = 2.5\nmargin = 5\n")
+    demo.edit("shipgraph.toml", "[transaction]\ngap = 0.1\nsettle = 0.4\n", "")
     demo.git("remote", "add", "origin", "https://github.com/acme/demo.git")
     demo.commit()
     return demo
@@ -108,6 +108,8 @@ async def test_a_public_repositorys_workflow_publishes_for_everybody(template: P
 async def test_a_private_repositorys_packages_stay_private(template: Path, tmp_path: Path) -> None:
     demo = project(template, tmp_path)
     demo.git("remote", "set-url", "origin", "https://github.com/acme/hidden.git")
+    demo.edit("shipgraph.toml", "[build]\n", '[visibility]\nrequire = "any"\n\n[build]\n')
+    demo.commit()
     async with ghcr(tmp_path / "registry") as address:
         environment, place = login(tmp_path, address, "ghs_private"), f"{address}/acme"
         released = (
