@@ -16,14 +16,14 @@ from shipgraph.engine.github_api import first_of, is_ghcr, packages_api, source_
 from shipgraph.engine.opening import MissingRoot, open_target
 from shipgraph.engine.signing import ENVIRONMENT_KEY, KEY_VARIABLE, is_local
 from shipgraph.engine.workspace import Workspace
-from shipgraph.errors import ShipgraphError
+from shipgraph.errors import ConfigurationError, ShipgraphError
 from shipgraph.imagetest.select import find_engines
 from shipgraph.imagetest.snapshots import open_snapshots
 from shipgraph.oci.reference import is_loopback
 from shipgraph.project.git import read_git
 from shipgraph.remote.retry import RetryPolicy
 from shipgraph.setup import doctor_machine as machine
-from shipgraph.setup.doctor import Finding, State, examine
+from shipgraph.setup.doctor import Finding, State, examine, failed
 from shipgraph.setup.doctor_registry import Belonging, check_clock, check_login, check_packages
 from shipgraph.setup.doctor_token import check_token
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shipgraph.github.api import GitHubApi
     from shipgraph.github.packages import Packages
     from shipgraph.project.release import Release
+    from shipgraph.remote.credentials import Credentials
     from shipgraph.remote.store import RemoteStore
     from shipgraph.setup.doctor import Check
 
@@ -86,27 +87,27 @@ async def _registry_checks(view: Release, store: RemoteStore, stack: AsyncExitSt
     try:
         service = await store.service()
     except ShipgraphError as error:
-        finding = Finding("registry", State.FAILED, str(error), error.hint)
-
-        async def silent() -> Finding:
-            return finding
-
-        return [("registry", silent)]
+        return [_known("registry", error)]
+    try:
+        credentials = await find_credentials(store.host)
+    except ConfigurationError as error:  # whatever comes after it would fail for the same reason
+        return [_known("login", error)]
     ghcr = is_ghcr(store.host, service)
     api = await stack.enter_async_context(packages_api(store.host)) if ghcr else None
 
-    async def login() -> Finding:
-        return await check_login(store.host, service, await find_credentials(store.host))
-
     async def token() -> Finding | list[Finding]:
         assert api is not None  # noqa: S101 (asked on GHCR alone)
-        return await _token(api, store.host)
+        return await _token(api, store.host, credentials)
 
     async def each() -> list[Finding]:
         packages = None if api is None else await open_packages(api, view.namespace)
         return await check_packages(store, view.repositories, packages, belonging(view, ghcr=ghcr))
 
-    checks: list[tuple[str, Check]] = [("login", login), ("clock", partial(check_clock, store)), ("packages", each)]
+    checks: list[tuple[str, Check]] = [
+        ("login", partial(check_login, store.host, service, credentials)),
+        ("clock", partial(check_clock, store)),
+        ("packages", each),
+    ]
     return [*checks, ("token", token)] if ghcr else checks
 
 
@@ -202,11 +203,8 @@ def _import_sigstore() -> None:
     import sigstore  # noqa: F401
 
 
-async def _token(api: GitHubApi, host: str) -> Finding | list[Finding]:
-    from shipgraph.remote.credentials import find_credentials
-
+async def _token(api: GitHubApi, host: str, found: Credentials | None) -> Finding | list[Finding]:
     if is_loopback(host):
-        found = await find_credentials(host)
         token, origin = (found.password or None, found.origin) if found is not None else (None, "")
     else:
         token = first_of(_TOKENS)
@@ -228,6 +226,15 @@ def belonging(view: Release, *, ghcr: bool) -> Belonging:
     """Whose packages they should be, and whether they should be public."""
     asked = view.project.visibility.require
     return Belonging(source_repository(view.source) or "", public=asked == "public" or (asked is None and ghcr))
+
+
+def _known(name: str, error: ShipgraphError) -> tuple[str, Check]:
+    """A check whose end is known already."""
+
+    async def run() -> Finding:
+        return failed(name, error)
+
+    return name, run
 
 
 def _aside(check: Callable[..., Any], *arguments: Any, **more: Any) -> Check:

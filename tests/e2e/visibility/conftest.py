@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -24,6 +22,7 @@ from shipgraph.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 ACCOUNTS = Accounts(
     {
@@ -51,7 +50,7 @@ class Stage:
 
     def login(self, token: str | None) -> dict[str, str]:
         """Docker's configuration with a token for the registry, as an environment; None: with nothing."""
-        place = self.folder / f"docker-{token}"
+        place = self.folder / f"docker-{list(ACCOUNTS.tokens).index(token) if token else 'nobody'}"
         place.mkdir(exist_ok=True)
         auth = {self.address: {"auth": base64.b64encode(f"x:{token}".encode()).decode()}} if token else {}
         (place / "config.json").write_text(json.dumps({"auths": auth}))
@@ -120,9 +119,3 @@ async def staged(
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with staged(tmp_path) as made:
         yield made
-
-
-def path_without(*programs: str) -> str:
-    """PATH without the folders that hold some programs."""
-    folders = os.environ["PATH"].split(os.pathsep)
-    return os.pathsep.join(one for one in folders if not any((Path(one) / name).exists() for name in programs))

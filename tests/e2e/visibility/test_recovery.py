@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.e2e.transaction.project import META
 
 from shipgraph.channel.journal import (
@@ -23,6 +24,8 @@ from .conftest import PACKAGES
 
 if TYPE_CHECKING:
     from .conftest import Stage
+
+pytestmark = pytest.mark.real
 
 CONFLICT, FAILED, REFUSED = 4, 1, 3
 RUN = 4711

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+from tests.unit.cli.test_documents import documented, members
+
 from shipgraph.embedded.serving import serve
 from shipgraph.store.disk import DiskStore
 
@@ -12,6 +15,8 @@ from .conftest import PACKAGES
 if TYPE_CHECKING:
     from .conftest import Stage
 
+pytestmark = pytest.mark.real
+
 PAGE = "https://github.com/orgs/acme/packages/container/{}/settings"
 
 
@@ -19,6 +24,7 @@ async def test_private_packages_are_named_with_their_settings_pages_and_nothing_
     made = [name for name in PACKAGES if not name.endswith("payload")]  # the payload was never pushed
     done = await stage.run("visibility", "--json", token="ghp_admin", code=1)
     assert done.json["verdict"] == "not public"
+    assert members(done.json) == documented()["visibility"]
     assert {one["repository"]: one["settings"] for one in done.json["private"]} == {
         name: PAGE.format(name.partition("/")[2]) for name in made
     }
