@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from shipgraph.project.git import read_git
+from shipgraph.errors import GitError
 from shipgraph.project.loader import load_project
 from shipgraph.workflow.place import find_place
 from shipgraph.workflow.rendering import plan_jobs, render_workflow
@@ -56,9 +56,10 @@ async def render(folder: Path, output: Path | None = None) -> Rendered:
         GitError: the project is in no repository.
     """
     project = load_project(folder)
-    root = (await read_git(project.folder)).root.resolve()
+    inside_of = project.folder.resolve()
+    root = await anyio.to_thread.run_sync(_find_root, inside_of)
     spec = project.workflow
-    inside = project.folder.resolve().relative_to(root).as_posix()
+    inside = inside_of.relative_to(root).as_posix()
     own = await anyio.to_thread.run_sync(_is_shipgraph, root)
     place = find_place(inside, spec.action, spec.action_version, is_shipgraph=own)
     path = root / FOLDER / spec.file if output is None else output
@@ -77,6 +78,16 @@ async def write(rendered: Rendered) -> None:
         unfinished.replace(rendered.path)
 
     await anyio.to_thread.run_sync(put)
+
+
+def _find_root(folder: Path) -> Path:
+    """The repository's root; it may be one without any commit yet."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".git").exists():
+            return candidate
+    raise GitError(
+        f"{folder} is in no git repository", hint="a workflow belongs to one: run `git init`, or give --output FILE"
+    )
 
 
 def _read(path: Path) -> str | None:

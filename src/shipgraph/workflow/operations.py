@@ -66,7 +66,7 @@ class OperationJobs:
                 "refresh",
                 operates("refresh"),
                 sign,
-                steps.asked("Sign metadata anew", _REFRESH + self._line("refresh --wait", ' "$@"')),
+                steps.asked("Sign metadata anew", _REFRESH + self._line("refresh --wait", ' "$@"'), version=False),
             ),
             self._job("resume-open", operates("resume"), MOVE, self._plain("End what is open", "resume"), history=True),
             self._job(

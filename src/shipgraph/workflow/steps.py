@@ -76,11 +76,12 @@ class Steps:
         """A command with values of the run: they reach the script as variables, never as text of it."""
         return Step(name=name, env={**self.command(name, "", signs=signs).env, **values}, run=run)
 
-    def asked(self, name: str, run: str) -> Step:
+    def asked(self, name: str, run: str, *, version: bool = True) -> Step:
         """A command that signs, whose arguments were typed in."""
-        return self.given(
-            name, run, {"CHANNEL": "${{ inputs.channel }}", "VERSION": "${{ inputs.version }}"}, signs=True
-        )
+        values = {"CHANNEL": "${{ inputs.channel }}"}
+        if version:
+            values["VERSION"] = "${{ inputs.version }}"
+        return self.given(name, run, values, signs=True)
 
     def line(self, words: str, *, event: bool = True) -> str:
         """A command as the script has it."""
