@@ -41,13 +41,17 @@ test: setup lint ## Lint, types, contracts and all tests, with real registries, 
 check: setup lint ## What `make test` does without real tools: nothing to install, a minute
 	$(PYTEST) -m "not real and not containai"
 
-lint: setup ## Style, formatting, types, import contracts, dependencies, dead code
+lint: setup ## Style, formatting, types, import contracts, dependencies, dead code, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo > $(VENV)/contracts.txt || { cat $(VENV)/contracts.txt; exit 1; }
 	@$(BIN)/deptry src > $(VENV)/deptry.txt 2>&1 || { cat $(VENV)/deptry.txt; exit 1; }
 	$(BIN)/vulture
+	@$(BIN)/shipgraph workflow --check --project containai > $(VENV)/workflow.txt || { cat $(VENV)/workflow.txt; exit 1; }
+	$(BIN)/zizmor --offline --no-progress --quiet .github/workflows action.yml
+	@if command -v go >/dev/null; then bin=$$(tools/install actionlint) && "$$bin/actionlint"; \
+	  else echo "no Go here: actionlint is left to \`make test\`" >&2; fi
 	@! grep -l '://' requirements*.lock || { echo "a lock file records a host" >&2; exit 1; }
 
 format: setup ## Put the code into its form
