@@ -113,7 +113,8 @@ def run(
     settled = dict(settled or {})
     if only is not None:
         settled |= {job: Settled("skipped") for job in workflow["jobs"] if job not in only and job not in settled}
-    workflow = with_lacking(workflow, [job for job in lacking if job not in settled])
+    if lacking:
+        workflow = with_lacking(workflow, [job for job in lacking if job not in settled])
     grants = {}
     for job in workflow["jobs"]:
         if job in settled:

@@ -18,7 +18,7 @@ from tests.real.tools import enable_arm64
 
 from . import events
 from .act import Event, Run, run
-from .github import REPOSITORY, GitHub, github
+from .github import GitHub, github
 from .project import WORKFLOW, Demo, make
 from .sigstore import Authorities, authorities
 
@@ -106,7 +106,7 @@ def copied(first: First, folder: Path, port: int) -> Iterator[World]:
     shutil.copytree(first.folder / "demo", folder / "demo", ignore=shutil.ignore_patterns(".shipgraph"))
     with github(folder / "hub", port) as hub:
         demo = Demo(folder / "demo" / "clone")
-        demo.git("remote", "set-url", "origin", str(hub.git / f"{REPOSITORY}.git"))
+        demo.push_to(hub)
         yield World(folder, hub, demo)
     _unmount(folder)
 

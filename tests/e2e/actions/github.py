@@ -17,7 +17,9 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
@@ -58,6 +60,8 @@ class GitHub:
     """Repository, permissions and claims of each job that runs."""
     hook: OnRequest | None = None
     """Asked for each request to the registry: method, path, headers; may answer with a ``Fault``."""
+    ahead: float = 0.0
+    """Seconds by which the registry's clock is ahead: a lease is over sooner."""
     ghcr: Ghcr = field(init=False)
     portal: Any = None
 
@@ -131,6 +135,7 @@ def github(folder: Path, port: int = 0) -> Iterator[GitHub]:
     hub.address = f"http://127.0.0.1:{server.server_address[1]}"
     try:
         with (
+            mock.patch("uvicorn.server.time", SimpleNamespace(time=lambda: time.time() + hub.ahead)),
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(
                 serve(DiskStore(hub.root, durable=False), port=port, ghcr=hub.ghcr, on_request=on_request)

@@ -108,6 +108,10 @@ class Demo:
         self.git("commit", "--quiet", "-m", message)
         return self.git("rev-parse", "HEAD")
 
+    def push_to(self, hub: GitHub) -> None:
+        """From now on push there."""
+        self.git("remote", "set-url", "--push", "origin", str(hub.git / f"{REPOSITORY}.git"))
+
     def push(self, *refs: str) -> None:
         """Push to the stand-in."""
         self.git("push", "--quiet", "--force", "origin", *(refs or ("main",)))
@@ -136,7 +140,8 @@ def bare_project(hub: GitHub, folder: Path) -> Demo:
     demo = Demo(folder / "clone")
     demo.folder.mkdir(parents=True)
     demo.git("init", "--quiet", "--initial-branch=main")
-    demo.git("remote", "add", "origin", str(bare))
+    demo.git("remote", "add", "origin", f"https://github.com/{REPOSITORY}")
+    demo.push_to(hub)
     return demo
 
 

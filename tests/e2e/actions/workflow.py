@@ -125,28 +125,39 @@ def with_lacking(workflow: Mapping[str, Any], names: list[str]) -> dict[str, Any
     """The workflow with some jobs run as well once without each of their permissions, before they are run themselves.
 
     What these come to changes nothing for the others: a job waits for its own, and goes on whatever became of them.
+    So every job says of its needs what a job that says nothing means.
+
+    ``actions`` is not left out: with it a job asks whether the run that holds an open transaction is alive, and without
+    an answer it waits for the lease to be over, which is no failure.
     """
-    jobs = {}
+    jobs: dict[str, Any] = {}
     for name, job in workflow["jobs"].items():
-        if name not in names:
-            jobs[name] = job
-            continue
-        declared = permissions(workflow, name)
+        explicit = {**job, "needs": _needs(job), "if": f"${{{{ {_condition(job)} }}}}"}
+        declared = permissions(workflow, name) if name in names else {}
         lacking = {
             f"{name}--without-{left_out}": {
-                **job, "permissions": {one: level for one, level in declared.items() if one != left_out}
+                **explicit,
+                "permissions": {one: level for one, level in declared.items() if one != left_out},
             }
             for left_out in declared
-        }  # fmt: skip
-        needs = job.get("needs", [])
-        needs = [needs] if isinstance(needs, str) else needs
-        condition = str(job.get("if", "")).strip().removeprefix("${{").removesuffix("}}").strip()
-        if not _STATUS.search(condition):
-            ready = [f"needs.{need}.result == 'success'" for need in needs]
-            condition = " && ".join(("always()", *ready, *([f"({condition})"] if condition else [])))
+            if left_out != "actions"
+        }
         jobs |= lacking
-        jobs[name] = {**job, "needs": [*needs, *lacking], "if": f"${{{{ {condition} }}}}"}
+        jobs[name] = {**explicit, "needs": [*explicit["needs"], *lacking]}
     return {**workflow, "jobs": jobs}
+
+
+def _needs(job: Mapping[str, Any]) -> list[str]:
+    needs = job.get("needs", [])
+    return [needs] if isinstance(needs, str) else list(needs)
+
+
+def _condition(job: Mapping[str, Any]) -> str:
+    condition = str(job.get("if", "")).strip().removeprefix("${{").removesuffix("}}").strip()
+    if _STATUS.search(condition):
+        return condition
+    ready = [f"needs.{need}.result == 'success'" for need in _needs(job)]
+    return " && ".join(("always()", *ready, *([f"({condition})"] if condition else [])))
 
 
 def secret(job: str) -> str:
@@ -166,8 +177,7 @@ def _with_token(value: Any, job: str) -> Any:
 
 def _without(job: dict[str, Any], settled: Mapping[str, Settled]) -> dict[str, Any]:
     """A job whose settled needs are literals now."""
-    needs = job.get("needs", [])
-    needs = [needs] if isinstance(needs, str) else needs
+    needs = _needs(job)
     gone = [settled[need] for need in needs if need in settled]
     succeeded = all(one.result == "success" for one in gone)
     words = {
