@@ -1,12 +1,16 @@
 """The kill table: finalize is killed at request 1, 2, 3 … to the last, then `resume`, which is killed and run again.
 
-``python -m tests.e2e.transaction.kill_table [--every N] [--lag SECONDS]`` prints it. crane says what is there then.
+``python -m tests.e2e.transaction.kill_table [--first N] [--last N] [--every N] [--lag SECONDS] [--ghcr]`` prints it.
+crane says what is there then. With ``--ghcr`` the registry asks for tokens, hides blobs behind redirects and lags as
+GHCR does, and the project says nothing of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.transaction.project import IMAGES, META, PAYLOAD, Control, Demo, copy, finish, make, registry
+from tests.e2e.transaction.server import TOKEN
 from tests.real.clients import crane
 
 if TYPE_CHECKING:
@@ -78,12 +83,16 @@ class Row:
 class Table:
     """Everything for the rows: an old release that is published, a new one that is there and waits for finalize."""
 
-    def __init__(self, folder: Path, control: Control, *, lag: float) -> None:
-        self.work, self.control, self.lag = folder / "work", control, lag
+    def __init__(self, folder: Path, control: Control, *, lag: float, ghcr: bool) -> None:
+        self.folder, self.control, self.lag = folder, control, lag
+        self.copies = itertools.count()
+        self.work: Path | None = None
         timing = f"lag = {lag}\ngap = 1\nsettle = {1.05 + 2 * lag}\nmargin = 1" if lag else "margin = 1"
         self.snapshot = folder / "snapshot"
-        self.demo: Demo = make(folder / "project", self.snapshot, control.host, timing)
-        control.say(root=str(self.snapshot), hold=0)
+        self.demo: Demo = make(
+            folder / "project", self.snapshot, control.host, "" if ghcr else timing, token=TOKEN if ghcr else ""
+        )
+        control.say(root=str(self.snapshot), hold=0, ghcr=ghcr)
         self.demo.commit(1)
         self.demo.run("payload")
         self.demo.run("finalize")
@@ -100,8 +109,12 @@ class Table:
         assert self.old.tags != self.new.tags
 
     def reset(self, hold: int, when: str = "before") -> None:
+        """A fresh copy, always somewhere else: what the server holds open of the last one must not touch this one."""
+        last, self.work = self.work, self.folder / f"work-{next(self.copies)}"
         copy(self.snapshot, self.work)
         self.control.say(root=str(self.work), hold=hold, when=when, clock=0.0, lag=self.lag)
+        if last is not None:
+            shutil.rmtree(last)
 
     def killed(self, *arguments: str) -> str:
         """Run a command until it is held, and kill it there; the request, or empty if it ended by itself."""
@@ -128,11 +141,13 @@ class Table:
         return Row(number, when, request or "(ended)", resumed or "(ended)", str(done.json["state"]), view, release)
 
 
-def rows(folder: Path, *, first: int = 1, every: int = 1, lag: float = 0.0) -> Iterator[Row]:
+def rows(
+    folder: Path, *, first: int = 1, last: int = 100_000, every: int = 1, lag: float = 0.0, ghcr: bool = False
+) -> Iterator[Row]:
     """The table's rows, one after the other."""
     with registry(folder / "empty", folder / "server.log") as control:
-        table = Table(folder, control, lag=lag)
-        for number in range(first, table.requests + 1, every):
+        table = Table(folder, control, lag=lag, ghcr=ghcr)
+        for number in range(first, min(last, table.requests) + 1, every):
             for when in ("before", "after"):
                 yield table.row(number, when)
 
@@ -141,11 +156,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--last", type=int, default=100_000)
     parser.add_argument("--lag", type=float, default=0.0)
+    parser.add_argument("--ghcr", action="store_true")
     wish = parser.parse_args()
     bad = count = 0
     with tempfile.TemporaryDirectory() as folder:
-        for row in rows(Path(folder), first=wish.first, every=wish.every, lag=wish.lag):
+        for row in rows(Path(folder), first=wish.first, last=wish.last, every=wish.every, lag=wish.lag, ghcr=wish.ghcr):
             print(row, flush=True)  # noqa: T201
             count += 1
             bad += not row.view.whole or row.release == "MIXED"

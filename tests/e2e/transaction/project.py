@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -24,11 +25,14 @@ from shipgraph.oci.manifest import build_index, encode_json, parse_manifest
 from shipgraph.oci.platform import Platform
 from shipgraph.records.document import push_document
 from shipgraph.records.sets import SetRecord, encode_set, immutable_tag, set_tag
+from shipgraph.remote import Credentials, RemoteStore
 from shipgraph.store.content import from_bytes
 from shipgraph.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shipgraph.store.protocols import Store
 
 IMAGES = ("base", "app", "tool")
 PARENTS = {"base": None, "app": "base", "tool": "app"}
@@ -144,6 +148,8 @@ class Demo:
     root: Path
     host: str
     commits: dict[int, str] = field(default_factory=dict)
+    token: str = ""
+    """With which the registry is logged in to and images are pushed; empty: they go right into the folder."""
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -156,7 +162,7 @@ class Demo:
         return subprocess.Popen(
             [*PROGRAM, *arguments],
             cwd=self.folder,
-            env=environment(),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -169,6 +175,17 @@ class Demo:
         if code is not None:
             assert done.code == code, f"{arguments}: exit code {done.code}\n{done.out}\n{done.err}"
         return done
+
+    def environment(self) -> dict[str, str]:
+        """A command's, with the registry's token where there is one."""
+        if not self.token:
+            return environment()
+        config = self.folder.parent / "docker" / "config.json"
+        if not config.exists():
+            config.parent.mkdir()
+            auth = base64.b64encode(f"token:{self.token}".encode()).decode()
+            config.write_text(json.dumps({"auths": {self.host: {"auth": auth}}}))
+        return {**environment(), "DOCKER_CONFIG": str(config.parent)}
 
     def checkout(self, number: int) -> None:
         self.git("checkout", "--quiet", self.commits[number] if number != max(self.commits) else "main")
@@ -185,7 +202,13 @@ class Demo:
         return commit
 
     async def _push(self, number: int, commit: str, tree: str) -> None:
-        store = DiskStore(self.root)
+        if self.token:
+            async with RemoteStore(self.host, credentials=Credentials("token", self.token)) as store:
+                await self._push_to(store, number, commit, tree)
+        else:
+            await self._push_to(DiskStore(self.root), number, commit, tree)
+
+    async def _push_to(self, store: Store, number: int, commit: str, tree: str) -> None:
         indexes: dict[str, Digest] = {}
         for name in IMAGES:
             indexes[name] = await push_image(store, f"acme/demo-{name}", name, number, indexes, commit)
@@ -196,7 +219,7 @@ class Demo:
 
 
 async def push_image(
-    store: DiskStore, repository: str, name: str, number: int, indexes: dict[str, Digest], commit: str
+    store: Store, repository: str, name: str, number: int, indexes: dict[str, Digest], commit: str
 ) -> Digest:
     """One image of one commit: an index over two platforms under its immutable tag."""
     children = []
@@ -231,11 +254,11 @@ async def push_image(
     return index.digest
 
 
-def make(folder: Path, root: Path, host: str, timing: str = "") -> Demo:
+def make(folder: Path, root: Path, host: str, timing: str = "", *, token: str = "") -> Demo:
     """The project with a git repository and no commit yet."""
     folder.mkdir(parents=True)
     root.mkdir(parents=True, exist_ok=True)
-    demo = Demo(folder, root, host)
+    demo = Demo(folder, root, host, token=token)
     (folder / "shipgraph.toml").write_text(FILE.format(host=host, timing=timing))
     for name in IMAGES:
         (folder / name).mkdir()

@@ -7,6 +7,7 @@
 - ``release``: let the held request go, or ``drop`` it
 - ``clock``: seconds added to the ``Date`` header; ``delay``: seconds added to each request
 - ``lag``: seconds for which a tag may still be read as before; there is no If-Match then
+- ``ghcr``: behave as GHCR does from now on, for the workflow whose token is ``TOKEN``; the lag is that mode's own then
 
 ``GET /control`` tells the requests since the last ``hold``, their spans, the one that is held, and the most at once.
 """
@@ -17,6 +18,7 @@ import asyncio
 import json
 import random
 import re
+import socket
 import sys
 import time
 from email.utils import formatdate
@@ -26,8 +28,13 @@ from typing import Any
 import uvicorn
 
 from shipgraph.embedded.app import create_app
+from shipgraph.embedded.ghcr.accounts import Accounts, Workflow
+from shipgraph.embedded.ghcr.habits import Habits
+from shipgraph.embedded.ghcr.state import Ghcr
 from shipgraph.store.disk import DiskStore
+from shipgraph.store.disk.repository import STATE
 
+TOKEN = "ghs_of_a_workflow_in_a_test"
 TAG = re.compile(r"/v2/(?P<name>.+)/manifests/(?P<tag>[^:]+)")
 
 
@@ -37,6 +44,10 @@ class Hand:
     def __init__(self) -> None:
         self.app: Any = None
         self.store: Any = None
+        self.root: Path | None = None
+        self.storage = ("", 0)
+        self.ghcr: Ghcr | None = None
+        self.as_ghcr = False
         self.requests: list[str] = []
         self.hold, self.when, self.clock, self.lag, self.delay = 0, "before", 0.0, 0.0, 0.0
         self.held, self.drop = "", False
@@ -74,7 +85,7 @@ class Hand:
         await self.go.wait()
 
     async def carry_out(self, scope: Any, receive: Any, send: Any, *, held: bool) -> None:
-        if self.lag:
+        if self.lag and self.ghcr is None:
             scope = self.mislead(scope)
         answer: list[Any] = []
         was = await self.there(scope)
@@ -127,28 +138,44 @@ class Hand:
         await send({"type": "http.response.body", "body": text})
 
     async def obey(self, wish: dict[str, Any]) -> None:
-        if "root" in wish:
-            self.store = DiskStore(Path(wish["root"]))
-            self.app = create_app(self.store)
-            self.before = {}
+        self.as_ghcr = wish.get("ghcr", self.as_ghcr)
         if "hold" in wish:
             self.hold, self.held, self.requests, self.most, self.spans = wish["hold"], "", [], 0, []
             self.go.set()
         for name in ("when", "clock", "lag", "delay"):
             if name in wish:
                 setattr(self, name, wish[name])
+        if "root" in wish:
+            self.root = Path(wish["root"])
+            self.before = {}
+        if self.root is not None and ("root" in wish or ("lag" in wish and self.as_ghcr)):
+            self.serve(self.root)
         if wish.get("release"):
             self.drop = wish.get("drop", False)
             self.held = ""
             self.hold = 0
             self.go.set()
 
+    def serve(self, root: Path) -> None:
+        """Serve a folder, as it is asked for now."""
+        if self.ghcr is not None:
+            self.ghcr.ledger.close()
+        self.store = DiskStore(root)
+        self.ghcr = None
+        if self.as_ghcr:
+            accounts = Accounts({TOKEN: Workflow("acme/demo")}, {"acme/demo": "public"}, {"acme": "organization"})
+            habits = Habits(lag=self.lag, flapping=0.3 if self.lag else 0.0, seed=1)
+            self.ghcr = Ghcr(root / STATE, accounts, habits=habits)
+        self.app = create_app(self.store, ghcr=self.ghcr, storage=self.storage)
+
 
 async def main(port: int) -> None:
-    config = uvicorn.Config(
-        Hand(), port=port, lifespan="off", log_level="error", date_header=False, timeout_graceful_shutdown=1
-    )
-    await uvicorn.Server(config).serve()
+    hand = Hand()
+    # the second address is where GHCR keeps its blobs
+    listeners = [socket.create_server(("127.0.0.1", number)) for number in (port, 0)]
+    hand.storage = listeners[1].getsockname()[:2]
+    config = uvicorn.Config(hand, lifespan="off", log_level="error", date_header=False, timeout_graceful_shutdown=1)
+    await uvicorn.Server(config).serve(sockets=listeners)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,14 @@ def test_killed_at_any_request_the_channel_is_whole_after_resume(
     assert all(row.view.whole and row.release in ("old", "new") for row in table)
 
 
+def test_killed_over_ghcrs_habits(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tokens, redirects, lag, no If-Match: around the moves, where a death leaves most behind."""
+    table = list(rows(tmp_path_factory.mktemp("kill"), first=180, every=12, last=216, lag=0.2, ghcr=True))
+    print("\n".join(map(str, table)))  # noqa: T201
+    assert {row.release for row in table} == {"old", "new"}
+    assert all(row.view.whole for row in table)
+
+
 def test_killed_with_lag_and_without_if_match(tmp_path_factory: pytest.TempPathFactory) -> None:
     table = list(rows(tmp_path_factory.mktemp("kill"), first=50, every=6, lag=0.2))
     print("\n".join(map(str, table)))  # noqa: T201
