@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from shipgraph.errors import MalformedDocument
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import encode_json
 from shipgraph.records.document import decode
@@ -157,6 +158,12 @@ class PrunePlan(msgspec.Struct, frozen=True, kw_only=True, tag_field="mediaType"
         return str(Digest.of(encode_plan(self)))
 
 
+class _Typed(msgspec.Struct, frozen=True):
+    """Only what a document says that it is: a plan without it would be read all the same."""
+
+    media_type: str = msgspec.field(name="mediaType", default="")
+
+
 def encode_plan(plan: PrunePlan) -> bytes:
     """The plan's JSON; the same plan makes the same bytes."""
     return encode_json(plan)
@@ -168,4 +175,7 @@ def decode_plan(content: bytes, *, where: str) -> PrunePlan:
     Raises:
         MalformedDocument: it isn't one, or one of a kind that is not known here.
     """
+    kind = decode(content, _Typed, where=where).media_type
+    if kind != PLAN_TYPE:
+        raise MalformedDocument(f"{where} is {kind[:200] or 'of no type'}, and not a plan of type {PLAN_TYPE}")
     return decode(content, PrunePlan, where=where)

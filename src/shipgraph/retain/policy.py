@@ -32,8 +32,8 @@ class Policy:
     """What stays, by rule.
 
     ``roles`` and ``keep`` go by a repository's whole path without the host; a repository that has no role is looked
-    into, but nothing in it goes. ``grace`` and ``unfinished`` are in seconds; ``evidence`` are the kinds without which
-    a release isn't complete.
+    into, but nothing in it goes. ``grace`` and ``unfinished`` are in seconds; ``prefixes`` are those of versions;
+    ``evidence`` are the kinds without which a release isn't complete.
     """
 
     project: str
@@ -46,6 +46,7 @@ class Policy:
     grace: int
     unfinished: int
     channels: tuple[str, ...]
+    prefixes: tuple[str, ...] = ("v",)
     protect: tuple[str, ...] = ()
     disposable: tuple[str, ...] = ()
     evidence: frozenset[Kind] = frozenset()
@@ -70,10 +71,11 @@ class Policy:
         kept = [f"{repository} {count}" for repository, count in sorted(self.keep.items())]
         rules = {
             "complete releases that stay": ", ".join([*kept, f"{'everything else ' if kept else ''}{self.default}"]),
-            "grace": f"{self.grace} s",
-            "unfinished releases stay": f"{self.unfinished} s",
+            "grace": _span(self.grace),
+            "unfinished releases stay": _span(self.unfinished),
             "evidence of a complete release": ", ".join(sorted(self.evidence)) or "none",
             "channels": ", ".join(sorted(self.channels)),
+            "versions": ", ".join(f"{prefix}*" for prefix in sorted(self.prefixes)) or "none",
         }
         retired = sorted(repository for repository, role in self.roles.items() if role is Role.RETIRED)
         for name, values in (
@@ -89,6 +91,14 @@ class Policy:
     def digest(self) -> str:
         """The policy's name: the same rules have the same. A new image alone doesn't make a new policy."""
         return str(Digest.of(encode_json(self.rules)))
+
+
+def _span(seconds: int) -> str:
+    """A time in words, in the largest unit of which it is three or more."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 3 * length and not seconds % length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} seconds"
 
 
 def policy_of(release: Release) -> Policy:
@@ -117,6 +127,7 @@ def policy_of(release: Release) -> Policy:
         grace=spec.grace,
         unfinished=spec.unfinished,
         channels=tuple(project.channels),
+        prefixes=tuple({prefix: None for channel in project.channels.values() for prefix in channel.tag_prefixes}),
         protect=spec.protect,
         disposable=spec.disposable,
         evidence=frozenset(map(Kind, project.evidence)),

@@ -8,6 +8,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.channel.journal import JOURNAL
+from shipgraph.channel.metadata import LATEST
+from shipgraph.project.versions import looks_like_version
 from shipgraph.records.prune import RETENTION
 from shipgraph.retain.policy import Role
 
@@ -51,7 +53,9 @@ class TagReader:
     """
 
     def __init__(self, policy: Policy, channels: Iterable[str]) -> None:
-        names = "|".join(map(re.escape, sorted({*policy.channels, *channels}, key=len, reverse=True)))
+        self._channels = {*policy.channels, *channels, LATEST}
+        self._prefixes = policy.prefixes
+        names = "|".join(map(re.escape, sorted(self._channels - {LATEST}, key=len, reverse=True)))
         self._serial = re.compile(rf"({names})-([1-9][0-9]*)" if names else r"(?!)()()", re.ASCII)
         self._protect = _patterns(policy.protect)
         self._disposable = _patterns(policy.disposable)
@@ -65,9 +69,15 @@ class TagReader:
         found = self._of_metadata(tag) if role is Role.METADATA else self._of_release(role, tag)
         if found is not None:
             return found
-        if self._disposable is not None and self._disposable.match(tag):
+        if self._disposable is not None and self._disposable.match(tag) and not self._is_published(tag):
             return TagKind.DISPOSABLE, tag
         return TagKind.KEPT, tag
+
+    def _is_published(self, tag: str) -> bool:
+        """Whether people find a release by this tag: no pattern makes that disposable."""
+        prefixes = (prefix for prefix in self._prefixes if tag.startswith(prefix))
+        is_version = looks_like_version(tag) or any(looks_like_version(tag[len(prefix) :]) for prefix in prefixes)
+        return tag in self._channels or is_version
 
     def serial(self, tag: str) -> tuple[str, int] | None:
         """The channel and the serial of a tag of metadata."""
