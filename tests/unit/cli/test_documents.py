@@ -100,10 +100,10 @@ def call(world: World, root: Path, words: list[str]) -> dict[str, Any]:
 
 
 WITHOUT_DOCUMENT = {"serve"}
-ELSEWHERE = {"test", "gate", "resolve", "pull", "workflow", "visibility", "doctor"}
+ELSEWHERE = {"test", "gate", "resolve", "pull", "workflow", "visibility", "doctor", "dispatched"}
 """Compared where images can be run, ``tests/unit/imagetest``, where they are scanned, ``tests/e2e/gate``, where
-metadata is signed, ``tests/unit/consume``, where workflows are rendered, ``tests/unit/workflow``, and where the
-registry has GHCR's habits, ``tests/e2e/visibility``."""
+metadata is signed, ``tests/unit/consume``, where workflows are rendered, ``tests/unit/workflow``, where the
+registry has GHCR's habits, ``tests/e2e/visibility``, and where GitHub starts runs, ``tests/unit/engine``."""
 
 
 def test_every_command_is_documented() -> None:

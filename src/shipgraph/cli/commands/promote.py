@@ -29,11 +29,15 @@ def command(
 
     Which release: the newest revision of the commit that the git tag VERSION names, else of --commit, else of what is
     checked out.
+
+    Where only the project's workflow may sign for the channel, that is started to do it, and its run's page printed.
     """
     output = Output(as_json=as_json, debug=debug)
 
     async def promote(interrupt: Interrupt) -> None:
+        from shipgraph.cli.instead import was_started
         from shipgraph.cli.show import release_json, release_text
+        from shipgraph.engine.dispatching import Operation
         from shipgraph.engine.opening import open_target
         from shipgraph.engine.promoting import open_promotion
         from shipgraph.engine.promoting import promote as engine_promote
@@ -43,6 +47,14 @@ def command(
         from shipgraph.promote.stage import Wishes
 
         release = await open_promotion(options.asked(folder, **more), commit)
+        flags = {"--commit": commit, "--diverged": diverged, "--move-release-tag": move_release_tag}
+        given = tuple(name for name, value in flags.items() if value)
+        version = more["version"] or ""
+        operation = Operation(
+            "auto", release.channel or "", version, given if version else ("promotion without --version",)
+        )
+        if await was_started(output, release, operation, registry=more["registry"]):
+            return
         workspace = Workspace.of(release.project.folder)
         with output.progress() as emit:
             async with open_target(release.registry, release.project, more["root"]) as (store, timing, jobs):

@@ -24,14 +24,23 @@ def command(
     folder: Path, as_json: bool, debug: bool, registry: str | None, root: Path | None, channel: str | None,
     expiring: bool, wait: bool,
 ) -> None:  # fmt: skip
-    """Publish a channel's metadata anew, with a new expiry. The release stays, and no image's tag moves."""
+    """Publish a channel's metadata anew, with a new expiry. The release stays, and no image's tag moves.
+
+    Where only the project's workflow may sign for CHANNEL, that is started to do it, and its run's page printed.
+    """
     if expiring == bool(channel):
         raise click.UsageError("give CHANNEL or --expiring")
     output = Output(as_json=as_json, debug=debug)
 
     async def refresh(interrupt: Interrupt) -> None:
+        from shipgraph.cli.instead import was_started
         from shipgraph.cli.recovery import open_recovery, outcome_json
+        from shipgraph.engine.dispatching import Operation
+        from shipgraph.engine.opening import open_view
 
+        view = await open_view(folder, registry, root)
+        if await was_started(output, view, Operation("refresh", channel or ""), registry=registry):
+            return
         with output.progress() as emit:
             async with open_recovery(folder, registry, root, interrupt, emit, wait=wait) as recovery:
                 outcome = await recovery.refresh(channel or "")

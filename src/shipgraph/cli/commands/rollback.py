@@ -34,14 +34,23 @@ def command(
     """Move a channel back to the release before its current one.
 
     A second rollback goes one further. Release tags stay, and the release that was rolled back can't be released again.
+
+    Where only the project's workflow may sign for the channel, that is started to do it, and its run's page printed.
     """
     output = Output(as_json=as_json, debug=debug)
 
     async def rollback(interrupt: Interrupt) -> None:
+        from shipgraph.cli.instead import was_started
         from shipgraph.cli.recovery import open_recovery, outcome_json
+        from shipgraph.engine.dispatching import Operation
+        from shipgraph.engine.opening import open_view
         from shipgraph.promote.protocol import Settled
         from shipgraph.promote.recovery import Rollback
 
+        view = await open_view(folder, registry, root)
+        operation = Operation("rollback", channel, to or "", ("--hold",) if hold else ())
+        if await was_started(output, view, operation, registry=registry):
+            return
         with output.progress() as emit:
             async with open_recovery(folder, registry, root, interrupt, emit, wait=wait) as recovery:
                 outcome = await recovery.rollback(Rollback(channel, to, hold))
