@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.channel.metadata import parse_time
-from shipgraph.check.channel import read_channels
+from shipgraph.check.channel import read_channel
 from shipgraph.engine.viewing import names
-from shipgraph.errors import ShipgraphError
+from shipgraph.errors import ContentError, ShipgraphError
 from shipgraph.events import Note
+from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,7 @@ THIRD: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Expiring:
-    """A channel whose metadata expires soon, and when, as its metadata says."""
+    """A channel whose metadata expires soon, and when; empty where it can't be read, which its refresh will explain."""
 
     channel: str
     expires_at: str
@@ -36,18 +38,21 @@ async def find_expiring(view: Release, store: CheckStore) -> list[Expiring]:
     """The published channels with less than a third of a life left: ten days where metadata lives for thirty.
 
     Raises:
-        MalformedDocument: a channel's metadata can't be read.
         RegistryError
     """
     project = view.project
-    now = await store.now()
-    _, channels = await read_channels(store, names(view), tuple(project.channels))
-    limit = datetime.fromtimestamp(now + project.metadata.expires_after / THIRD, UTC)
-    return [
-        Expiring(channel.name, channel.metadata.expires_at)
-        for channel in channels
-        if channel.metadata is not None and parse_time(channel.metadata.expires_at) <= limit
-    ]
+    limit = datetime.fromtimestamp(await store.now() + project.metadata.expires_after / THIRD, UTC)
+
+    async def look(channel: str) -> list[Expiring]:
+        try:
+            metadata = (await read_channel(store, names(view), channel, None)).metadata
+            if metadata is None or parse_time(metadata.expires_at) > limit:
+                return []
+        except ContentError:
+            return [Expiring(channel, "")]
+        return [Expiring(channel, metadata.expires_at)]
+
+    return [one for some in await gather([partial(look, channel) for channel in project.channels]) for one in some]
 
 
 async def refresh_all(recovery: Recovery, channels: Sequence[str], *, emit: Emit) -> dict[str, Settled | Unchanged]:
