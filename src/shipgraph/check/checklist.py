@@ -9,13 +9,14 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio.to_thread
 
 from shipgraph.channel.metadata import LATEST, parse_time, serial_tag
 from shipgraph.check.channel import find_drift, open_transaction, read_channel, read_journal, strip_host
 from shipgraph.check.evidence import Verifiers, evidence_rows
+from shipgraph.check.history import CLEAN_UP, RUN, AskRun, clean_up_row, run_row
 from shipgraph.check.row import Row, State
 from shipgraph.errors import RegistryError, ShipgraphError
 from shipgraph.oci.digest import Digest
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from shipgraph.channel.metadata import ChannelMetadata, ImageEntry
     from shipgraph.check.channel import ChannelView, CheckStore, Names
     from shipgraph.oci.platform import Platform
-    from shipgraph.store.protocols import Prober
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +44,45 @@ class Expected:
     required: frozenset[str]
 
 
+Check: TypeAlias = "Callable[[], Awaitable[Row | list[str]]]"
+"""One row's check: the row, or what is broken."""
+
+
+async def nobody() -> Row:
+    """The check of public access where there is no public."""
+    return Row("public", State.NOT_APPLICABLE, "a registry on loopback has no public")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a checklist asks beside the registry: who vouches, what the public gets, what the forge knows of runs.
+
+    ``local_payload`` is an archive on this disk that should be the published one.
+    """
+
+    verifiers: Verifiers
+    public: Check = nobody
+    run: AskRun | None = None
+    local_payload: Path | None = None
+
+
 async def check_channel(
     store: CheckStore,
     names: Names,
     channel: str,
     expected: Expected,
     *,
-    verifiers: Verifiers,
-    anonymous: Prober | None,
-    local_payload: Path | None,
+    sources: Sources,
 ) -> list[Row]:
     """Every row for one channel.
 
     Args:
-        verifiers: who is asked about evidence.
-        anonymous: reads without credentials; None where that proves nothing.
+        sources: what is compared with the registry.
 
     Raises:
         RegistryUnavailable: the registry gives no answer at all.
     """
-    rows = [Row("workflow run", State.NOT_APPLICABLE, "no run is known")]
+    rows: list[Row] = []
     try:
         journal = await read_journal(store, names)
         view = await read_channel(store, names, channel, journal)
@@ -75,7 +94,7 @@ async def check_channel(
         return [*rows, Row("metadata", State.BROKEN, f"{names.metadata}:{channel} is not there")]
     metadata = view.metadata
 
-    async def row(name: str, check: Callable[[], Awaitable[Row | list[str]]]) -> Row:
+    async def row(name: str, check: Check) -> Row:
         try:
             found = await check()
         except ShipgraphError as error:
@@ -85,20 +104,21 @@ async def check_channel(
         return Row(name, State.BROKEN, "; ".join(found)) if found else Row(name, State.OK)
 
     rows.append(_row("metadata", _metadata_problems(metadata, await store.now())))
-    checks: list[tuple[str, Callable[[], Awaitable[Row | list[str]]]]] = [
+    checks: list[tuple[str, Check]] = [
         ("metadata tags", partial(_tag_problems, store, names, view, journal)),
         ("images", partial(_image_problems, store, names, metadata, expected)),
         ("moving tags", partial(_drift_problems, store, names, metadata)),
         ("immutable tags", partial(_immutable_problems, store, names, metadata)),
         ("payload", partial(_payload_problems, store, names, metadata)),
-        ("payload file", partial(_local_payload, store, names, metadata, local_payload)),
+        ("payload file", partial(_local_payload, store, names, metadata, sources.local_payload)),
         ("transaction", partial(_journal_problems, journal, view)),
-        ("public", partial(_public_problems, anonymous, names, metadata)),
+        ("public", sources.public),
+        (CLEAN_UP, partial(clean_up_row, store, names)),
     ]
-    rows.extend(await gather([partial(row, name, check) for name, check in checks]))
-    rows.append(Row("retention", State.NOT_APPLICABLE, "no prune record"))
+    first = await row(RUN, partial(run_row, store, names, view, journal, sources.run))
+    rows = [first, *rows, *await gather([partial(row, name, check) for name, check in checks])]
     try:
-        rows.extend(await evidence_rows(store, names, metadata, view.digest, expected.required, verifiers))
+        rows.extend(await evidence_rows(store, names, metadata, view.digest, expected.required, sources.verifiers))
     except RegistryError:
         raise
     except ShipgraphError as error:
@@ -248,19 +268,3 @@ async def _journal_problems(journal: JournalEntry | None, view: ChannelView) -> 
     if releases[0].metadata != str(view.digest):
         return [f"the journal says that the channel's metadata is {releases[0].metadata}, the tag {view.digest}"]
     return []
-
-
-async def _public_problems(anonymous: Prober | None, names: Names, metadata: ChannelMetadata) -> Row | list[str]:
-    if anonymous is None:
-        return Row("public", State.NOT_APPLICABLE, "a registry on loopback has no public")
-    wanted = [(strip_host(names.host, image.repository), Digest.parse(image.digest)) for image in metadata.images]
-    if metadata.payload is not None and names.payload is not None:
-        wanted.append((names.payload, Digest.parse(metadata.payload.digest)))
-
-    async def one(repository: str, digest: Digest) -> str:
-        try:
-            return "" if await anonymous.has_manifest(repository, digest) else f"{repository} can't be pulled"
-        except ShipgraphError as error:
-            return f"{repository}: {error}"
-
-    return [problem for problem in await gather([partial(one, *pair) for pair in wanted]) if problem]

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from tests.unit.engine.world import IMAGES, World, make_signed_world
 
-from shipgraph.channel.journal import JOURNAL, encode_entry
+from shipgraph.channel.journal import JOURNAL, Owner, encode_entry
 from shipgraph.channel.journal import State as JournalState
 from shipgraph.channel.metadata import encode_metadata
 from shipgraph.check.channel import Names, read_channel, read_channels, read_journal
-from shipgraph.check.checklist import Expected, check_channel
+from shipgraph.check.checklist import Check, Expected, Sources, check_channel, nobody
 from shipgraph.check.evidence import Verifiers
 from shipgraph.check.row import Row, State
 from shipgraph.engine.signing import trust_of
@@ -23,16 +23,18 @@ from shipgraph.engine.workspace import Workspace
 from shipgraph.evidence.bundle import BUNDLE_TYPE
 from shipgraph.evidence.referrers import ANNOTATION_PREDICATE, ReferrerVerifier
 from shipgraph.evidence.trust import SignerRule, TrustPolicy
+from shipgraph.github.runs import RunAttempt
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageManifest
 from shipgraph.oci.platform import Platform
 from shipgraph.records.document import push_document
-from shipgraph.store.memory import MemoryStore
+from shipgraph.records.prune import RETENTION, Outcome, PruneRecord, encode_prune
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from shipgraph.engine.releasing import Published
+    from shipgraph.store.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -49,8 +51,9 @@ class Scene:
     expected: Expected
     policy: TrustPolicy
     rule: SignerRule = field(default_factory=SignerRule)
-    anonymous: MemoryStore | None = None
+    public: Check = nobody
     local: Path | None = None
+    conclusion: str | None = None
 
     @property
     def store(self) -> MemoryStore:
@@ -62,12 +65,21 @@ class Scene:
             self.names,
             channel,
             self.expected,
-            verifiers=Verifiers(
-                ReferrerVerifier(self.store, self.policy), ReferrerVerifier(self.store, self.policy, rule=self.rule)
+            sources=Sources(
+                Verifiers(
+                    ReferrerVerifier(self.store, self.policy),
+                    ReferrerVerifier(self.store, self.policy, rule=self.rule),
+                ),
+                public=self.public,
+                run=self.run,
+                local_payload=self.local,
             ),
-            anonymous=self.anonymous,
-            local_payload=self.local,
         )
+
+    async def run(self, owner: Owner) -> RunAttempt:
+        """What the forge would say of the run that published."""
+        assert owner.run == "42"
+        return RunAttempt(42, "https://github.com/acme/demo/actions/runs/42", "completed", self.conclusion)
 
     async def broken(self) -> list[str]:
         return [row.name for row in await self.rows() if row.state is State.BROKEN]
@@ -78,7 +90,8 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> Scene:
+async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setenv("GITHUB_RUN_ID", "42")
     world = make_signed_world(tmp_path / "demo")
     published = await world.publish()
     release = published.release
@@ -189,7 +202,28 @@ async def _journal_is_forged(scene: Scene) -> None:
 
 
 async def _package_is_private(scene: Scene) -> None:
-    scene.anonymous = MemoryStore()
+    async def public() -> list[str]:
+        return ["registry.example/acme/demo-app is private"]
+
+    scene.public = public
+
+
+async def _run_failed(scene: Scene) -> None:
+    scene.conclusion = "failure"
+
+
+async def _clean_up_failed(scene: Scene) -> None:
+    await _clean_up(scene, Outcome.FAILED)
+
+
+async def _clean_up(scene: Scene, outcome: Outcome) -> None:
+    now = "2026-01-01T00:00:00Z"
+    record = PruneRecord(
+        project="demo", run="1", by="me", began_at=now, ended_at=now, outcome=outcome, left=3, problem="no right"
+    )
+    document = encode_prune(record)
+    await push_document(scene.store, META, document)
+    await scene.store.tag(META, RETENTION, document.manifest)
 
 
 async def _tests_are_required(scene: Scene) -> None:
@@ -265,6 +299,8 @@ WAYS: list[tuple[Break, str]] = [
     (_journal_is_gone, "transaction"),
     (_journal_is_forged, "transaction"),
     (_package_is_private, "public"),
+    (_run_failed, "workflow run"),
+    (_clean_up_failed, "retention"),
     (_tests_are_required, "evidence: test"),
     (_a_platforms_gate_is_gone, "evidence: gate"),
     (_the_payloads_gate_is_gone, "evidence: gate"),
@@ -299,7 +335,7 @@ async def test_each_defect_breaks_its_own_row(scene: Scene, breaks: Break, row: 
 def test_every_row_that_can_break_is_broken_by_some_test() -> None:
     possible = {"metadata", "metadata tags", "images", "moving tags", "immutable tags", "payload", "payload file"}
     evidence = {f"evidence: {kind}" for kind in ("gate", "test", "provenance", "metadata")}
-    assert {row for _, row in WAYS} == possible | evidence | {"transaction", "public"}
+    assert {row for _, row in WAYS} == possible | evidence | {"transaction", "public", "workflow run", "retention"}
 
 
 async def test_who_is_not_trusted_vouches_for_nothing(scene: Scene) -> None:
@@ -316,15 +352,40 @@ async def test_all_that_is_broken_is_said_at_once(scene: Scene) -> None:
 
 
 async def test_local_archive_and_public_packages_are_ok_where_they_can_be_seen(scene: Scene) -> None:
-    scene.anonymous = scene.store
+    async def public() -> list[str]:
+        return []
+
+    scene.public, scene.conclusion = public, "success"
+    await _clean_up(scene, Outcome.COMPLETE)
     (scene.local,) = (scene.world.folder / ".shipgraph" / "payload").glob("*.tar.gz")
     rows = {row.name: row.state for row in await scene.rows()}
-    assert rows["payload file"] is rows["public"] is State.OK
+    for name in ("payload file", "public", "workflow run", "retention"):
+        assert rows[name] is State.OK
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [(Outcome.PARTIAL, State.MISSING), (Outcome.PLANNED, State.NOT_APPLICABLE), (Outcome.UNDONE, State.NOT_APPLICABLE)],
+)
+async def test_a_clean_up_that_deleted_nothing_or_not_all_is_never_ok(
+    scene: Scene, outcome: Outcome, state: State
+) -> None:
+    await _clean_up(scene, outcome)
+    assert [row.state for row in await scene.rows() if row.name == "retention"] == [state]
+
+
+async def test_a_run_is_found_behind_other_channels_transactions(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_RUN_ID", "43")
+    await scene.world.publish(channel="nightly")
+    scene.conclusion = "success"
+    (row,) = [row for row in await scene.rows() if row.name == "workflow run"]
+    assert row.state is State.OK
+    assert "runs/42" in row.detail
 
 
 async def test_a_channel_that_was_never_published(scene: Scene) -> None:
     rows = await scene.rows("nightly")
-    assert [(row.name, row.state) for row in rows[1:]] == [("metadata", State.BROKEN)]
+    assert [(row.name, row.state) for row in rows] == [("metadata", State.BROKEN)]
     journal, views = await read_channels(scene.store, scene.names, ("dev", "nightly"))
     assert journal is not None
     assert [view.metadata is not None for view in views] == [True, False]

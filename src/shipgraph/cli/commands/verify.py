@@ -33,12 +33,14 @@ def command(
     async def verify(interrupt: Interrupt) -> int:  # noqa: ARG001 (nothing here has to be protected)
         from shipgraph.check.row import State
         from shipgraph.engine.opening import open_target, open_view
-        from shipgraph.engine.viewing import verify as check
+        from shipgraph.engine.verifying import verify as check
         from shipgraph.engine.workspace import Workspace
 
         view = await open_view(folder, registry, root)
-        async with open_target(view.registry, view.project, root) as (store, timing, _):
-            rows = await check(view, store, Workspace.of(view.project.folder), channel, payload, lag=timing.lag)
+        workspace = Workspace.of(view.project.folder)
+        with output.progress() as emit:
+            async with open_target(view.registry, view.project, root) as (store, timing, _):
+                rows = await check(view, store, workspace, channel, payload, lag=timing.lag, emit=emit)
         broken = [row for row in rows if row.state is State.BROKEN]
         output.result(
             {
