@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 UNTIMED: Final = -1.0
 """In ``created`` and ``updated``: the registry tells no time."""
 
-ANYWHERE: Final = "*/"
-"""Begins the repository of a ``Name`` whose namespace isn't known."""
-
 
 @dataclass(slots=True)
 class Inventory:

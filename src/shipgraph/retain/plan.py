@@ -51,6 +51,29 @@ class Reason(StrEnum):
 GOING: Final = frozenset({Reason.OLD, Reason.ABANDONED, Reason.DISPOSABLE, Reason.RECORD, Reason.UNREACHED})
 """The reasons for which a version goes."""
 
+MEANINGS: Final[dict[Reason, str]] = {
+    Reason.OPEN: "an unfinished transaction moves a tag from it or to it",
+    Reason.CURRENT: "a channel's release",
+    Reason.PREDECESSOR: "what a channel would be rolled back to",
+    Reason.TAG: "it has a tag that is never deleted: a channel's, a version's, a protected one, or somebody's own",
+    Reason.OUTSIDE: "it is used outside the registry",
+    Reason.RELEASE: "one of the newest complete releases",
+    Reason.JOURNAL: "the history of the channels",
+    Reason.UNDO: "the record of the last clean-up",
+    Reason.YOUNG: "it was pushed or tagged within the grace period",
+    Reason.UNFINISHED: "of a release that was begun a short while ago, and not finished",
+    Reason.UNTOLD: "of a release of which the journal doesn't tell how it ended",
+    Reason.UNCOVERED: "in a repository that is not cleaned up",
+    Reason.LAST: "the last tagged version of its repository",
+    Reason.REACHED: "something that stays needs it",
+    Reason.OLD: "of a release beyond the count",
+    Reason.ABANDONED: "of a release that was begun long ago, and never finished",
+    Reason.DISPOSABLE: "it has only tags that the project calls disposable",
+    Reason.RECORD: "the record of something that goes or is gone",
+    Reason.UNREACHED: "it has no tag, and nothing that stays needs it",
+}
+"""Each reason in words, for people."""
+
 
 class Fate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What happens to one version.

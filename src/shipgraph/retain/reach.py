@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from shipgraph.retain.inventory import ANYWHERE
+from shipgraph.retain.versions import ANYWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

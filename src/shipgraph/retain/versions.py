@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from shipgraph.channel.metadata import decode_metadata, repository_path
-from shipgraph.errors import MalformedDocument
+from shipgraph.errors import InvalidReference, MalformedDocument
 from shipgraph.evidence.referrers import ANNOTATION_PREDICATE
 from shipgraph.oci import media_types
+from shipgraph.oci.digest import Digest
 from shipgraph.oci.manifest import ImageIndex, ImageManifest
+from shipgraph.oci.reference import check_repository
 from shipgraph.oci.referrers import referrer_type
 from shipgraph.records.builds import BUILD_TYPE, decode_build
 from shipgraph.records.document import decode
 
 if TYPE_CHECKING:
     from shipgraph.oci.descriptor import Descriptor
+
+ANYWHERE: Final = "*/"
+"""Begins the repository of a ``Name`` whose namespace isn't known."""
 
 LONGEST_DOCUMENT: Final = 16 << 20
 """Bytes of a document that may be opened to see which digests it names; an honest one has a few hundred kilobytes."""
@@ -138,6 +143,8 @@ def describe(
         else:
             names = _payload_names(document, where)
     image = manifest if isinstance(manifest, ImageManifest) else None
+    for name in names:
+        _check_name(name, where)
     return Node(
         media_type=manifest.media_type,
         size=manifest.size,
@@ -149,6 +156,15 @@ def describe(
         predicate=manifest.annotations.get(ANNOTATION_PREDICATE, ""),
         blobs=tuple(Blob(str(blob.digest), blob.size) for blob in image.blobs) if image is not None else (),
     )
+
+
+def _check_name(name: Name, where: str) -> None:
+    """A name that can't be one would be asked for in vain, or worse, under another address."""
+    try:
+        check_repository(name.repository.removeprefix(ANYWHERE))
+        Digest.parse(name.digest)
+    except InvalidReference as error:
+        raise MalformedDocument(f"{where}: {error}") from error
 
 
 def _metadata_names(document: bytes, where: str) -> tuple[tuple[Name, ...], str]:
@@ -173,7 +189,7 @@ class _Bom(msgspec.Struct, frozen=True):
 def _payload_names(document: bytes, where: str) -> tuple[Name, ...]:
     """The images of a payload, from its CycloneDX document: components of type ``container``."""
     return tuple(
-        Name(f"*/{one.name.rpartition('/')[2]}", one.version)
+        Name(ANYWHERE + one.name.rpartition("/")[2], one.version)
         for one in decode(document, _Bom, where=where).components
         if one.type == "container" and one.version.startswith("sha")
     )
