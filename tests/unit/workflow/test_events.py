@@ -178,3 +178,14 @@ class TestApproval:
             return
         assert goal.channel is not None
         assert evaluate(leads_to(goal.channel, channels), context)
+
+
+def test_every_channel_runs_the_same_jobs(document: dict[str, Any]) -> None:
+    """What only some channels do is tried only by them."""
+    released = [
+        event("push"),
+        event("push", "refs/tags/v1.2.3"),
+        event("schedule", schedule="0 6 * * *"),
+        event("workflow_dispatch", inputs={"channel": "nightly"}),
+    ]
+    assert all(starts(document, one) - {"refresh-expiring"} == RELEASE for one in released)
