@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Show the channels: digests, history, drift, unfinished transactions."),
     "visibility": ("visibility", "Pull a release as somebody without an account, and name what is not public."),
     "verify": ("verify", "Check a published channel: everything that is broken, not the first."),
+    "report": ("report", "Write a page about a channel's release: one HTML file, without scripts, that loads nothing."),
     "copy": ("copy", "Copy an image, index or artifact with all that refers to it; its digest stays the same."),
     "resolve": ("resolve", "Print the digests of a channel's release, once its metadata has been verified."),
     "pull": ("pull", "Install a channel's payload: verified, unpacked, and switched to in one step."),

@@ -81,6 +81,7 @@ CALLS = {
     "promote": ["promote", "--root", "ROOT", "--version", "v1.0.0"],
     "status": ["status", "--root", "ROOT"],
     "verify": ["verify", "dev", "--root", "ROOT"],
+    "report": ["report", "dev", "--root", "ROOT"],
     "pin": ["pin"],
     "refresh": ["refresh", "dev", "--root", "ROOT"],
     "rollback": ["rollback", "dev", "--root", "ROOT"],
