@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING
 from shipgraph.channel.journal import Removal
 from shipgraph.errors import ShipgraphError
 from shipgraph.records.prune import Done, PrunedVersion
-from shipgraph.retain.inventory import ANYWHERE
 from shipgraph.retain.reach import BEFORE, Reached
 from shipgraph.retain.shelf import Kept
-from shipgraph.retain.versions import Version
+from shipgraph.retain.versions import ANYWHERE, Version
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from shipgraph.events import Note
 from shipgraph.oci.digest import Digest
 from shipgraph.records.prune import PRUNE_TYPE, RETENTION, decode_prune
 from shipgraph.retain.history import History
-from shipgraph.retain.inventory import ANYWHERE, Inventory
-from shipgraph.retain.versions import Version
+from shipgraph.retain.inventory import Inventory
+from shipgraph.retain.versions import ANYWHERE, Version
 from shipgraph.store.protocols import Clock, Prober, Resolver
 from shipgraph.tasks import gather
 
