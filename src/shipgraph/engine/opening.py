@@ -27,6 +27,7 @@ from shipgraph.promote.timing import Timing, default_timing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from shipgraph.engine.pretending import Pretence
     from shipgraph.oci.platform import Platform
     from shipgraph.project.spec import Project
     from shipgraph.remote.store import RemoteStore
@@ -107,11 +108,17 @@ class MissingRoot(Enum):
 
 @asynccontextmanager
 async def open_target(
-    host: str, project: Project, root: Path | None = None, *, missing: MissingRoot = MissingRoot.REFUSED
+    host: str,
+    project: Project,
+    root: Path | None = None,
+    *,
+    missing: MissingRoot = MissingRoot.REFUSED,
+    pretence: Pretence | None = None,
 ) -> AsyncIterator[tuple[RemoteStore, Timing, int]]:
     """The registry a release goes to, its timing, and how many tags may be written at the same time.
 
-    With ``root`` it is the registry of that folder, served on loopback while the block runs.
+    With ``root`` it is the registry of that folder, served on loopback while the block runs. With ``pretence``, or
+    where it did so before, it behaves as GHCR does.
 
     Raises:
         ConfigurationError: there is no such folder, or the transaction's timing can't be.
@@ -124,7 +131,7 @@ async def open_target(
     wanted = project.transaction
     async with AsyncExitStack() as stack:
         if root is not None:
-            host = await stack.enter_async_context(_served(root, missing))
+            host = await stack.enter_async_context(_served(root, missing, pretence))
         store = RemoteStore(host, lag=wanted.lag, concurrency=READS, writes=wanted.concurrency)
         await stack.enter_async_context(store)
         manners = await store.manners()
@@ -143,8 +150,10 @@ async def open_target(
 
 
 @asynccontextmanager
-async def _served(root: Path, missing: MissingRoot) -> AsyncIterator[str]:
+async def _served(root: Path, missing: MissingRoot, pretence: Pretence | None) -> AsyncIterator[str]:
     from shipgraph.embedded.serving import serve
+    from shipgraph.engine.pretending import pretend
+    from shipgraph.remote.credentials import lent
     from shipgraph.store.disk import DiskStore
 
     with ExitStack() as stack:
@@ -154,8 +163,11 @@ async def _served(root: Path, missing: MissingRoot) -> AsyncIterator[str]:
                     f"there is no registry in {root}", hint="`shipgraph rehearse` makes one, by default in .shipgraph"
                 )
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shipgraph-")))
-        async with serve(DiskStore(root)) as address:
-            yield address
+        pretended = await pretend(root, pretence)
+        ghcr, credentials = pretended or (None, None)
+        async with serve(DiskStore(root), ghcr=ghcr) as address:
+            with lent(address, credentials):
+                yield address
 
 
 def _fields(timing: Timing) -> dict[str, float]:

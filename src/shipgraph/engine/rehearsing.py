@@ -13,12 +13,15 @@ from shipgraph.engine.workspace import Workspace
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shipgraph.engine.pretending import Pretence
     from shipgraph.events import Emit
     from shipgraph.project.release import Release
 
 
-async def rehearse(release: Release, root: Path | None, transacting: Transacting, *, emit: Emit) -> Published:
-    """Publish a release into a folder's registry.
+async def rehearse(
+    release: Release, root: Path | None, transacting: Transacting, *, pretence: Pretence | None = None, emit: Emit
+) -> Published:
+    """Publish a release into a folder's registry, by default the workspace's.
 
     The names in the metadata are those of the registry that the project is configured for: a rehearsal's port is gone
     when it ends, so nothing may remember it.
@@ -28,7 +31,9 @@ async def rehearse(release: Release, root: Path | None, transacting: Transacting
     """
     project = release.project
     workspace = Workspace.of(project.folder)
-    target = open_target(release.registry, project, root or workspace.registry, missing=MissingRoot.MADE)
+    if root is None:
+        root = workspace.registry if pretence is None else workspace.ghcr
+    target = open_target(release.registry, project, root, missing=MissingRoot.MADE, pretence=pretence)
     async with (
         target as (store, timing, jobs),
         open_workshop(workspace, project.build, target_host=store.host, emit=emit) as workshop,

@@ -28,6 +28,11 @@ class Workspace:
         return self.root / "registry"
 
     @property
+    def ghcr(self) -> Path:
+        """The registry of a rehearsal with GHCR's habits."""
+        return self.root / "ghcr"
+
+    @property
     def builder(self) -> Path:
         """The builders' own state, root file systems among it."""
         return self.root / "builder"

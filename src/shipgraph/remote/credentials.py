@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -47,12 +48,28 @@ CredentialSource: TypeAlias = Callable[[str], Awaitable[Credentials | None]]
 """Finds the credentials of a registry host, or None for anonymous."""
 
 
+_lent: dict[str, Credentials] = {}
+
+
+@contextmanager
+def lent(host: str, credentials: Credentials | None) -> Iterator[None]:
+    """Credentials of a registry that this process itself serves, found by ``find_credentials`` while the block runs."""
+    if credentials is not None:
+        _lent[host] = credentials
+    try:
+        yield
+    finally:
+        _lent.pop(host, None)
+
+
 async def find_credentials(host: str) -> Credentials | None:
     """What a user expects: GHCR_PAT (GHCR only), docker's configuration, GITHUB_TOKEN (GHCR only), else anonymous.
 
     Raises:
         ConfigurationError: docker's configuration can't be read, or its helper failed.
     """
+    if host in _lent:
+        return _lent[host]
     if host == GHCR and (token := os.environ.get("GHCR_PAT", "").strip()):
         return Credentials("token", token, origin="GHCR_PAT")
     if (found := await docker_credentials(host)) is not None:

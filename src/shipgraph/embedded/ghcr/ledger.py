@@ -164,6 +164,14 @@ class Ledger:
 
         return await self._run(find)
 
+    async def repositories(self) -> list[str]:
+        """The repositories of source code that packages are connected to, the one with the most packages first."""
+        query = (
+            "SELECT repository FROM packages WHERE repository IS NOT NULL AND deleted_at IS NULL "
+            "GROUP BY repository ORDER BY count(*) DESC, repository"
+        )
+        return await self._run(lambda db: [row[0] for row in db.execute(query).fetchall()])
+
     async def create(self, full_name: str, visibility: str, repository: str | None) -> Package:
         """Make a package, unless somebody else just did."""
         return await self._run(lambda db: self._create(db, full_name, visibility, repository), writes=True)
