@@ -35,12 +35,15 @@ def summarise(command: str, document: Mapping[str, Any], tasks: Sequence[Task] =
     parts = [
         _error(document),
         _graph(document),
+        _builds(document),
         _images(document),
         _evidence(document),
         _moves(document),
         _findings(document),
         _tests(document),
         _checklist(document),
+        _access(document),
+        _clean_up(document),
         _notes(document),
         _tasks(tasks),
     ]
@@ -77,11 +80,28 @@ def _error(document: Mapping[str, Any]) -> str:
 
 def _graph(document: Mapping[str, Any]) -> str:
     nodes = [
-        Node(str(image["key"]), image["parent"], str(image.get("outcome", "")))
+        Node(str(image["key"]), image["parent"], str(image.get("outcome", "")) or _would(image))
         for image in _dicts(document.get("images"))
         if "parent" in image and "key" in image
     ]
     return draw(nodes) if nodes else ""
+
+
+def _would(image: Mapping[str, Any]) -> str:
+    """What a plan would do with an image, in one word."""
+    actions = {str(one.get("action")) for one in _values(image.get("platforms"))}
+    return "build" if "build" in actions else "reuse" if actions else ""
+
+
+def _builds(document: Mapping[str, Any]) -> str:
+    """What a plan would build, and why."""
+    rows = [
+        [code(str(image.get("key"))), escaped(platform), escaped(str(one.get("action"))), escaped(str(one.get("why")))]
+        for image in _dicts(document.get("images"))
+        for platform, one in _items(image.get("platforms"))
+        if isinstance(one, dict)
+    ]
+    return _table(["image", "platform", "would", "because"], rows)
 
 
 def _images(document: Mapping[str, Any]) -> str:
@@ -89,13 +109,13 @@ def _images(document: Mapping[str, Any]) -> str:
     for image in _dicts(document.get("images")):
         if "repository" not in image or "digest" not in image or "platforms" not in image:
             continue
-        platforms = image["platforms"] if isinstance(image["platforms"], dict) else {}
         rows.append(
             [
                 code(str(image["repository"])),
                 code(str(image["digest"])) if image["digest"] else "not assembled",
                 "<br>".join(
-                    f"{escaped(platform)} {code(str(digest)[:_SHORT])}" for platform, digest in platforms.items()
+                    f"{escaped(platform)} {code(str(digest)[:_SHORT])}"
+                    for platform, digest in _items(image["platforms"])
                 ),
                 escaped(str(image.get("outcome", ""))),
             ]
@@ -120,10 +140,13 @@ def _evidence(document: Mapping[str, Any]) -> str:
 
 
 def _moves(document: Mapping[str, Any]) -> str:
+    moves = _dicts(document.get("moves"))
     rows = [
         [code(f"{move.get('repository')}:{move.get('tag')}"), _short(move.get("before")), _short(move.get("after"))]
-        for move in _dicts(document.get("moves"))
+        for move in moves
     ]
+    if rows and not any("after" in move for move in moves):  # a plan
+        return "**Tags that would move together**\n\n" + _table(["tag", "now"], [row[:2] for row in rows])
     if rows:
         return "**Tags that moved together**\n\n" + _table(["tag", "before", "after"], rows)
     if "moved" not in document:
@@ -172,16 +195,41 @@ def _tests(document: Mapping[str, Any]) -> str:
 
 
 def _checklist(document: Mapping[str, Any]) -> str:
-    marks = {"ok": "✅", "BROKEN": "❌"}
+    marks = {"ok": "✅", "BROKEN": "❌", "FAILED": "❌", "MISSING": "⚠️", "warning": "⚠️"}
     rows = [
         [
             escaped(str(row.get("name"))),
             f"{marks.get(str(row.get('state')), '➖')} {escaped(str(row.get('state')))}",
-            escaped(str(row.get("detail", ""))),
+            "<br>".join(escaped(str(row[key])) for key in ("detail", "next") if row.get(key)),
         ]
         for row in _dicts(document.get("rows"))
     ]
     return _table(["check", "", ""], rows)
+
+
+def _access(document: Mapping[str, Any]) -> str:
+    """What is public; private packages with the page that a person has to open."""
+    if "verdict" not in document or "private" not in document:
+        return ""
+    mark = {"public": "✅", "not public": "❌"}.get(str(document["verdict"]), "➖")
+    reason = f": {escaped(str(document['reason']))}" if document.get("reason") else ""
+    rows = [
+        [code(str(one.get("repository"))), escaped(str(one.get("settings") or "–"))]
+        for one in _dicts(document["private"])
+    ]
+    table = _table(["private package", "where a person makes it public"], rows)
+    return f"{mark} {escaped(str(document['verdict']))}{reason}" + (f"\n\n{table}" if table else "")
+
+
+def _clean_up(document: Mapping[str, Any]) -> str:
+    """How many versions a clean-up may delete, and what became of them."""
+    outcomes = document.get("outcomes")
+    if not isinstance(outcomes, dict) or "going" not in document:
+        return ""
+    done = ", ".join(f"{count} {escaped(kind)}" for kind, count in _items(outcomes) if count)
+    left = f", {document['left']} left: {escaped(str(document.get('whyLeft')))}" if document.get("left") else ""
+    head = f"**Clean-up**: {document['going']} of {document.get('versions')} versions may go; "
+    return head + (done or "nothing was deleted") + left
 
 
 def _notes(document: Mapping[str, Any]) -> str:
@@ -219,6 +267,14 @@ def _short(digest: Any) -> str:
 
 def _dicts(value: Any) -> Iterable[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return [(str(key), one) for key, one in value.items()] if isinstance(value, dict) else []
+
+
+def _values(value: Any) -> list[dict[str, Any]]:
+    return [one for _, one in _items(value) if isinstance(one, dict)]
 
 
 def _texts(value: Any) -> list[str]:

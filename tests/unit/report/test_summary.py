@@ -137,6 +137,43 @@ def test_tests_checks_and_moves() -> None:
     assert "acme/app:prod" in words(rendered(summarise("rollback", {"moves": moves})))
 
 
+def test_a_plan_says_what_would_be_built_and_moved() -> None:
+    platforms = {"linux/amd64": {"action": "build", "why": "the Dockerfile changed", "digest": None}}
+    images = [{"key": "app", "repository": "r", "parent": None, "base": "scratch", "platforms": platforms}]
+    moves = [{"repository": "acme/app", "tag": "dev", "before": "sha256:" + "a" * 64}]
+    text = summarise("plan", {"channel": "dev", "images": images, "moves": moves, "notes": ["a note"]})
+    seen = words(rendered(text))
+    for piece in ("the Dockerfile changed", "would move together", "acme/app:dev", "a note"):
+        assert piece in seen, piece
+    assert "app<br/>build" in text
+
+
+def test_private_packages_come_with_the_page_to_open() -> None:
+    private = [{"repository": "acme/app", "settings": "https://github.com/orgs/acme/packages/container/app/settings"}]
+    document = {"verdict": "not public", "reason": "1 is private", "private": private, "subjects": []}
+    seen = words(rendered(summarise("visibility", document)))
+    for piece in (
+        "❌ not public: 1 is private",
+        "acme/app",
+        "https://github.com/orgs/acme/packages/container/app/settings",
+    ):
+        assert piece in seen, piece
+
+
+def test_a_clean_up_is_counted() -> None:
+    document = {"going": 3, "versions": 9, "outcomes": {"deleted": 2, "refused": 1}, "left": 1, "whyLeft": "the hour"}
+    seen = words(rendered(summarise("prune", document)))
+    assert "3 of 9 versions may go; 2 deleted, 1 refused, 1 left: the hour" in seen
+    assert "nothing was deleted" in summarise("prune", {"going": 3, "versions": 9, "outcomes": {"deleted": 0}})
+
+
+def test_what_a_doctor_warns_of_comes_with_the_next_step() -> None:
+    rows = [{"name": "clock", "state": "warning", "detail": "behind", "next": "set it"}]
+    seen = words(rendered(summarise("doctor", {"ok": True, "rows": rows})))
+    assert "⚠️ warning" in seen
+    assert "set it" in seen
+
+
 def test_an_error_says_what_and_what_next() -> None:
     seen = words(rendered(summarise("finalize", {"error": {"message": "tag moved\nbadly", "hint": "run repair"}})))
     assert "tag moved" in seen
