@@ -61,7 +61,7 @@ async def render(folder: Path, output: Path | None = None) -> Rendered:
     spec = project.workflow
     inside = inside_of.relative_to(root).as_posix()
     own = await anyio.to_thread.run_sync(_is_shipgraph, root)
-    place = find_place(inside, spec.action, spec.action_version, is_shipgraph=own)
+    place = find_place(inside, spec.action, spec.action_version, is_shipgraph=own, file=str(project.file))
     path = root / FOLDER / spec.file if output is None else output
     shown = f"{FOLDER}/{spec.file}" if output is None else str(output)
     there = await anyio.to_thread.run_sync(_read, path)
@@ -85,9 +85,7 @@ def _find_root(folder: Path) -> Path:
     for candidate in (folder, *folder.parents):
         if (candidate / ".git").exists():
             return candidate
-    raise GitError(
-        f"{folder} is in no git repository", hint="a workflow belongs to one: run `git init`, or give --output FILE"
-    )
+    raise GitError(f"{folder} is in no git repository", hint="a workflow belongs to one: run `git init`")
 
 
 def _read(path: Path) -> str | None:

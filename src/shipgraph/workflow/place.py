@@ -46,13 +46,14 @@ class Place:
         return f" --project {self.folder}" if self.folder else ""
 
 
-def find_place(folder: str, action: str | None, version: str, *, is_shipgraph: bool) -> Place:
+def find_place(folder: str, action: str | None, version: str, *, is_shipgraph: bool, file: str = "") -> Place:
     """Where a project and its action are.
 
     Args:
         folder: the project's, relative to the repository's root.
         action: what the project's file says.
         is_shipgraph: whether shipgraph's action is at the repository's root.
+        file: the project's, for messages.
 
     Raises:
         ConfigurationError: the file names no action, and the repository has none.
@@ -64,6 +65,7 @@ def find_place(folder: str, action: str | None, version: str, *, is_shipgraph: b
             return Place(folder, own_action="")
         raise ConfigurationError(
             "the workflow needs to know where shipgraph's action is",
+            file=file,
             key="workflow.action",
             allowed="OWNER/REPOSITORY@COMMIT with 40 hexadecimal digits, or ./FOLDER",
             hint="set action in [workflow] to the commit of the release you want, and action-version to its name",

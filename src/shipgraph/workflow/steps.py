@@ -84,8 +84,12 @@ class Steps:
         return self.given(name, run, values, signs=True)
 
     def line(self, words: str, *, event: bool = True) -> str:
-        """A command as the script has it."""
-        return f"shipgraph {words}{self._place.option}{EVENT if event else ''}"
+        """A command as the script has it, its last line.
+
+        It takes the shell's place: where a run is cancelled, the runner interrupts the process that it started and no
+        other, and a transaction that is told to stop ends cleanly (actions/runner, ProcessInvoker.cs).
+        """
+        return f"exec shipgraph {words}{self._place.option}{EVENT if event else ''}"
 
     def secrets(self) -> tuple[Step, ...]:
         """Build secrets, each written to a file that only this job's user can read."""

@@ -95,4 +95,5 @@ def scripts(job: dict[str, Any]) -> list[str]:
 
 def commands(job: dict[str, Any]) -> list[str]:
     """The lines of a job that call shipgraph."""
-    return [line for script in scripts(job) for line in script.splitlines() if line.startswith("shipgraph ")]
+    lines = [line.removeprefix("exec ") for script in scripts(job) for line in script.splitlines()]
+    return [line for line in lines if line.startswith("shipgraph ")]

@@ -100,7 +100,7 @@ def test_the_linters_would_tell_what_the_first_workflow_had(tmp_path: Path) -> N
     """The flagship's own first workflow: a text that ends before its key does, inputs in a script."""
     file = repository(tmp_path, SHAPES["one image"])
     good = file.read_text()
-    script = 'run: shipgraph assemble --event "$GITHUB_EVENT_PATH"'
+    script = 'run: exec shipgraph assemble --event "$GITHUB_EVENT_PATH"'
     assert good.count(script) == 1
     file.write_text(good.replace(script, "run: |\n      a heredoc\nEOF\n"))
     with pytest.raises(yaml.YAMLError):

@@ -139,10 +139,19 @@ def test_every_job_checks_out_and_sets_up_before_it_calls_anything(project: Proj
 
 def test_only_shipgraph_is_called(project: Project) -> None:
     """No oras, no trivy, no cosign, no gh: a client whose flags change is a release that breaks."""
-    allowed = ("shipgraph ", "set -- ", "if [ -n ", "true", "umask 077", "mkdir -p ", "printf %s ")
+    allowed = ("exec shipgraph ", "set -- ", "if [ -n ", "true", "umask 077", "mkdir -p ", "printf %s ")
     for job in read(project)["jobs"].values():
         for script in scripts(job):
             assert all(line.startswith(allowed) for line in script.splitlines())
+
+
+def test_shipgraph_takes_the_place_of_the_shell_that_the_runner_interrupts(project: Project) -> None:
+    """Each script calls it once, at its end; a shell would keep the signal of a cancelled run to itself."""
+    for job in read(project)["jobs"].values():
+        for script in scripts(job):
+            if "shipgraph " in script:
+                assert script.count("shipgraph ") == 1
+                assert script.splitlines()[-1].startswith("exec shipgraph ")
 
 
 def test_names_of_images_are_written_out(project: Project) -> None:
