@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from contextlib import suppress
@@ -45,17 +46,21 @@ class SerialMemory:
         return None if entry is None else Seen(entry["serial"], entry["digest"])
 
     def remember(self, repository: str, channel: str, seen: Seen) -> None:
-        """Write it down, before anything is done with it.
+        """Write it down, before anything is done with it; a serial never goes down, also where two consumers write.
 
         Raises:
             ConfigurationError: the file is broken.
         """
-        entries = self._read()
-        entry = {"serial": seen.serial, "digest": seen.digest}
-        if entries.get(self._key(repository, channel)) == entry:
-            return
-        entries[self._key(repository, channel)] = entry
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_name(f".{self._path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            entries, key = self._read(), self._key(repository, channel)
+            entry = {"serial": seen.serial, "digest": seen.digest}
+            if entries.get(key) == entry or entries.get(key, entry)["serial"] > seen.serial:
+                return
+            self._write({**entries, key: entry})
+
+    def _write(self, entries: dict[str, Any]) -> None:
         new = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
         try:
             with new.open("xb") as file:

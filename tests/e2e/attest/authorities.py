@@ -50,9 +50,9 @@ class Authorities:
         """Trust in these authorities and identities."""
         return TrustPolicy(identities=identities, trust_config=self.trust)
 
-    def signer(self, repository: str = REPOSITORY) -> KeylessSigner:
-        """A job of the release workflow of a repository."""
-        return KeylessSigner(lambda: token(repository), trust_config=self.trust)
+    def signer(self, repository: str = REPOSITORY, *, workflow: str = WORKFLOW, ref: str = REF) -> KeylessSigner:
+        """A job of a workflow of a repository."""
+        return KeylessSigner(lambda: token(repository, workflow, ref), trust_config=self.trust)
 
 
 @contextmanager
@@ -69,24 +69,24 @@ def running_authorities() -> Iterator[Authorities]:
             process.terminate()
 
 
-def token(repository: str = REPOSITORY) -> str:
+def token(repository: str = REPOSITORY, workflow: str = WORKFLOW, ref: str = REF) -> str:
     """What GitHub gives a job, signed by nobody that the mock would ask."""
     now = int(time.time())
-    workflow = f"{repository}/{WORKFLOW}@{REF}"
+    place = f"{repository}/{workflow}@{ref}"
     claims = {
         "iss": ISSUER,
-        "sub": f"https://github.com/{workflow}",
+        "sub": f"https://github.com/{place}",
         "aud": "sigstore",
         "iat": now,
         "nbf": now,
         "exp": now + 300,
         "repository": repository,
         "repository_owner": repository.partition("/")[0],
-        "ref": REF,
+        "ref": ref,
         "sha": "5" * 40,
         "event_name": "push",
-        "workflow_ref": workflow,
-        "job_workflow_ref": workflow,
+        "workflow_ref": place,
+        "job_workflow_ref": place,
         "runner_environment": "github-hosted",
     }
     return jwt.encode(claims, "a secret that nobody checks, of some length", algorithm="HS256")

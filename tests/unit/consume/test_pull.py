@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from tests.unit.evidence.made import GOOD, new_signer, policy_of
 from shipgraph.channel.metadata import ChannelMetadata, decode_metadata, encode_metadata
 from shipgraph.consume.channel import Believed, read_believed
 from shipgraph.consume.install import Installed, install
-from shipgraph.consume.memory import SerialMemory
+from shipgraph.consume.memory import Seen, SerialMemory
 from shipgraph.consume.rendering import compose_text, env_text
 from shipgraph.engine.attesting import attest_metadata, attest_release
 from shipgraph.engine.signing import Signing
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from shipgraph.attest.key import KeySigner
     from shipgraph.engine.releasing import Published
+    from shipgraph.evidence.signer import Signer
+    from shipgraph.evidence.trust import TrustPolicy
     from shipgraph.oci.digest import Digest
     from shipgraph.oci.manifest import ImageManifest
 
@@ -52,6 +56,7 @@ class Scene:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     required: tuple[str, ...] = ("gate", "provenance")
     slept: list[float] = field(default_factory=list)
+    policy: TrustPolicy | None = None
 
     async def publish(self) -> Published:
         """A release with all its evidence."""
@@ -80,7 +85,7 @@ class Scene:
         )
         return published
 
-    async def sign(self, repository: str, manifest: ImageManifest, kind: Kind, signer: KeySigner | None = None) -> None:
+    async def sign(self, repository: str, manifest: ImageManifest, kind: Kind, signer: Signer | None = None) -> None:
         """Attach evidence that says yes."""
         statement = make_statement([("it", manifest.digest)], *GOOD[kind])
         (bundle,) = await (signer or self.signer).sign([statement])
@@ -93,7 +98,7 @@ class Scene:
         document = await read_document(self.world.store, META, found.digest, TYPE)
         return decode_metadata(document.content, where="it"), document
 
-    async def forge(self, *, signer: KeySigner | None = None, signed: bool = True, **changes: Any) -> Digest:
+    async def forge(self, *, signer: Signer | None = None, signed: bool = True, **changes: Any) -> Digest:
         """Put changed metadata under the channel's tag."""
         metadata, _ = await self.metadata()
         document = encode_metadata(msgspec.structs.replace(metadata, **changes), TYPE)
@@ -112,7 +117,7 @@ class Scene:
             "dev",
             repository=META,
             artifact_type=TYPE,
-            verifier=ReferrerVerifier(self.world.store, policy_of(self.signer), rule=self.rule),
+            verifier=ReferrerVerifier(self.world.store, self.policy or policy_of(self.signer), rule=self.rule),
             memory=SerialMemory(self.place / "seen.json", "registry.example"),
             now=self.now,
             lag=0.1,
@@ -307,6 +312,27 @@ async def test_a_broken_memory_is_an_error_and_not_an_empty_one(scene: Scene) ->
     (scene.place / "seen.json").write_text('{"x": {"serial": "1"}}')
     with pytest.raises(ConfigurationError, match="broken"):
         await scene.pull()
+
+
+def test_a_serial_never_goes_down_whoever_writes(tmp_path: Path) -> None:
+    def memory() -> SerialMemory:
+        return SerialMemory(tmp_path / "seen.json", "registry.example")
+
+    barrier = threading.Barrier(8)
+
+    def write(serial: int) -> None:
+        mine = memory()
+        barrier.wait()
+        mine.remember("acme/x", f"other-{serial}", Seen(serial, "sha256:1"))
+        mine.remember("acme/x", "dev", Seen(serial, f"sha256:{serial}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, (3, 7, 1, 8, 2, 6, 5, 4)))
+    assert memory().get("acme/x", "dev") == Seen(8, "sha256:8")
+    assert [memory().get("acme/x", f"other-{serial}") for serial in range(1, 9)] == [
+        Seen(serial, "sha256:1") for serial in range(1, 9)
+    ], "nobody's entry was lost"
+    assert SerialMemory(tmp_path / "seen.json", "another").get("acme/x", "dev") is None
 
 
 async def test_two_pulls_into_one_folder_do_not_meet(scene: Scene) -> None:
