@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,10 +164,12 @@ def run(
         *(word for name, value in everywhere.items() for word in ("--env", f"{name}={value}")),
         *(word for used, place in found.items() for word in ("--local-repository", f"{used}={place}")),
     ]  # fmt: skip
+    _status(hub, number, attempt, "in_progress", None)
     # What is not in the environment of act is not in that of a job; a cache that cannot be fetched from is not asked.
     done = subprocess.run(
         command, env={"PATH": SYSTEM_PATH, "HOME": str(folder)}, cwd=folder, capture_output=True, text=True, timeout=600
     )
+    _status(hub, number, attempt, "completed", "success" if done.returncode == 0 else "failure")
     for grant in grants.values():
         del hub.tokens[grant.token]
     text = done.stdout + done.stderr
@@ -194,6 +197,11 @@ def _jobs(output: str, declared: Mapping[str, Any], settled: set[str]) -> dict[s
         message: str = entry.get("msg", "")
         job.log += message if message.endswith("\n") else f"{message}\n"
     return jobs
+
+
+def _status(hub: GitHub, number: int, attempt: int, status: str, conclusion: str | None) -> None:
+    """What GitHub's API says of the run from now on."""
+    hub.portal.call(partial(hub.ghcr.runs.set, REPOSITORY, number, status, attempt=attempt, conclusion=conclusion))
 
 
 def _git(*arguments: str | Path) -> None:

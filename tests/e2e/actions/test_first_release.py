@@ -39,8 +39,10 @@ def test_it_is_published_as_dev_and_anybody_can_verify_and_pull_it(world: World,
     assert set(world.hub.packages().values()) == {"public"}
     document = json.loads(world.shipgraph("verify", "dev", "--json"))
     assert document["ok"] is True, document
-    resolved = json.loads(world.shipgraph("resolve", "dev", "--json"))
-    assert {one["digest"] for one in resolved["images"]} == {tags[f"demo-{key}:dev"] for key in ("base", "app", "side")}
+    images = json.loads(world.shipgraph("resolve", "dev", "--json"))["metadata"]["images"]
+    assert {one["image"]: one["digest"] for one in images} == {
+        key: tags[f"demo-{key}:dev"] for key in ("base", "app", "side")
+    }
 
 
 def test_each_job_that_signs_has_one_ceremony(first: First) -> None:
