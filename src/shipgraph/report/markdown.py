@@ -28,6 +28,14 @@ def code(text: str) -> str:
     return f"`{inside}`" if inside else ""
 
 
+def block(lines: Sequence[str]) -> list[str]:
+    """Lines as they are, in a fence that is longer than any row of backticks in them."""
+    shown = [_INVISIBLE.sub(" ", line).rstrip() for line in lines]
+    longest = max((len(run) for line in shown for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *shown, fence]
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of cells that are Markdown already."""
     lines = [head, ["---"] * len(head), *rows]

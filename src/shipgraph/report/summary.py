@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from shipgraph.report.markdown import code, escaped, table
+from shipgraph.report.markdown import block, code, escaped, table
 from shipgraph.report.mermaid import Node, draw
 
 if TYPE_CHECKING:
@@ -72,10 +72,13 @@ def _error(document: Mapping[str, Any]) -> str:
     error = document.get("error")
     if not isinstance(error, dict):
         return ""
-    lines = [f"> **{escaped(line)}**" for line in str(error.get("message", "")).splitlines() if line.strip()]
+    first, *rest = str(error.get("message", "")).splitlines() or [""]
+    lines = ["[!CAUTION]", f"**{escaped(first) or 'failed'}**"]
+    if rest:
+        lines += ["", *block(rest[-MOST_ROWS:])]
     if hint := error.get("hint"):
-        lines += [">", f"> next: {escaped(str(hint))}"]
-    return "\n".join(["> [!CAUTION]", *lines])
+        lines += ["", f"next: {escaped(str(hint))}"]
+    return "\n".join(f"> {line}".rstrip() for line in lines)
 
 
 def _graph(document: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from shipgraph.report.markdown import code, escaped, plain, table
+from shipgraph.report.markdown import block, code, escaped, plain, table
 from shipgraph.report.mermaid import Node, draw
 from shipgraph.report.summary import MAX_BYTES, MOST_ROWS, Task, summarise
 
@@ -44,6 +44,13 @@ def test_code_in_a_table_stays_in_its_cell(text: str) -> None:
     html = rendered(table(["a", "b"], [[code(text), escaped(text)]]))
     assert html.count("<td>") == 2
     assert set(re.findall(r"</?([a-z]+)", html)) <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=20) | st.just("```") | st.just("</code></pre><b>"), min_size=1, max_size=5))
+def test_a_block_ends_where_it_should(lines: list[str]) -> None:
+    html = rendered("\n".join([*block(lines), "", "after"]))
+    assert re.fullmatch(r'<pre><code class="language-text">[^<]*</code></pre>\n<p>after</p>\n', html), html
 
 
 @given(key=st.text(max_size=20) | st.just('"]\n  click n0 "https://evil"\n%%{init: {}}%%\n```\n<script>'))
@@ -175,9 +182,11 @@ def test_what_a_doctor_warns_of_comes_with_the_next_step() -> None:
 
 
 def test_an_error_says_what_and_what_next() -> None:
-    seen = words(rendered(summarise("finalize", {"error": {"message": "tag moved\nbadly", "hint": "run repair"}})))
-    assert "tag moved" in seen
-    assert "next: run repair" in seen
+    html = rendered(summarise("finalize", {"error": {"message": "tag moved\n  <b>badly", "hint": "run repair"}}))
+    assert "<strong>tag moved</strong>" in html
+    assert '<code class="language-text">  &lt;b&gt;badly' in html
+    assert "next: run repair" in words(html)
+    assert "**failed**" in summarise("x", {"error": {}})
 
 
 @pytest.mark.parametrize("document", [{}, {"images": 5, "rows": "x", "evidence": [], "moves": None, "payload": "y"}])
