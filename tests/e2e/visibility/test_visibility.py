@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,3 +92,46 @@ async def test_a_registry_that_does_not_answer_proves_nothing(stage: Stage) -> N
     stage.edit(f'registry = "{stage.address}"', 'registry = "127.0.0.1:9"')
     done = await stage.run("visibility", token=None, code=5)
     assert "no answer" in done.err
+
+
+async def test_a_private_package_lets_no_tag_move_and_once_it_is_public_all_do(stage: Stage) -> None:
+    await stage.connect()
+    await stage.make_public()
+    await stage.run("payload")
+    await stage.ghcr.set_visibility("acme/demo-app", "private")
+    before = tags_of(stage)
+    done = await stage.run("finalize", code=1)
+    assert PAGE.format("demo-app") in done.err
+    assert "demo-base" not in done.err
+    assert tags_of(stage) == before
+    assert not any(name.endswith((":dev", ":journal")) for name in before)
+    await stage.make_public("acme/demo-app")
+    await stage.run("finalize")
+    assert "acme/demo-app:dev" in tags_of(stage)
+    found = (await stage.run("verify", "dev", "--json", token="ghp_admin", code=None)).json
+    assert {row["name"]: row["state"] for row in found["rows"]}["public"] == "ok"
+
+
+async def test_metadata_that_turned_private_is_a_broken_row(stage: Stage) -> None:
+    await stage.connect()
+    await stage.make_public()
+    await stage.run("payload")
+    await stage.run("finalize")
+    await stage.ghcr.set_visibility("acme/demo-metadata", "private")
+    found = (await stage.run("verify", "dev", "--json", token="ghp_admin", code=1)).json
+    row = {row["name"]: row for row in found["rows"]}["public"]
+    assert row["state"] == "BROKEN"
+    assert "demo-metadata is private" in row["detail"]
+
+
+def tags_of(stage: Stage) -> dict[str, str]:
+    """Every tag, by what the folders say."""
+    found = {}
+    for name in PACKAGES:
+        index = stage.demo.root / name / "index.json"
+        entries = json.loads(index.read_text())["manifests"] if index.exists() else []
+        for entry in entries:
+            tag = entry.get("annotations", {}).get("org.opencontainers.image.ref.name")
+            if tag:
+                found[f"{name}:{tag}"] = entry["digest"]
+    return found
