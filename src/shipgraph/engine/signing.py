@@ -84,6 +84,7 @@ def is_local(release: Release, host: str) -> bool:
 def open_signing(release: Release, workspace: Workspace, host: str, *, also: AttestationStore | None = None) -> Signing:
     """Who signs here, and whom the project trusts; a key is made where a rehearsal has none yet.
 
+    A rehearsal signs with a key, whatever the project says: nobody has an identity on a laptop or in a pull request.
     What a workflow signs with its identity goes to its repository's attestation store as well, by default.
 
     Raises:
@@ -93,7 +94,7 @@ def open_signing(release: Release, workspace: Workspace, host: str, *, also: Att
 
     spec = release.project.signing
     keyless = spec.by == "keyless" or (spec.by == "auto" and has_token() and not is_local(release, host))
-    if keyless:
+    if keyless and not release.rehearsal:
         policy = trust_of(release, workspace, host)
         return Signing(KeylessSigner(trust_config=policy.trust_config), policy, also or running_repository())
     signer = local_signer(release, workspace, host)
