@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PLATFORMS: Final = ("linux/amd64", "linux/arm64")
 _LOCAL_TAGS: Final = frozenset({"", "latest", "local", "dev", "main", "edge", "nightly", "build"})
+_ARGUMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NOT_NAME: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -96,7 +97,30 @@ def draft(name: str, found: Sequence[Found], **more: str | tuple[str, ...]) -> D
         _visit(key, parents, order)
     for key in order:
         images[key] = _within(images[key], images.get(parents[key]), platforms)
+    _separate(name, order, images)
     return Draft(name, platforms, tuple(images[key] for key in order), **more)  # type: ignore[arg-type]
+
+
+def repository_of(project: str, key: str, repository: str) -> str:
+    """An image's repository: what it has, or what the project's file derives from its key."""
+    own = key == project or key.startswith(f"{project}-")
+    return repository or (key if own else f"{project}-{key}")
+
+
+def _separate(project: str, order: Sequence[str], images: dict[str, DraftImage]) -> None:
+    """No two things may share a repository: whoever comes later gets one of its own."""
+    taken = {f"{project}-payload", f"{project}-metadata"}
+    for key in order:
+        wanted = repository_of(project, key, images[key].repository)
+        free = wanted
+        for number in range(1, len(images) + 3):
+            if free not in taken:
+                break
+            free = f"{project}-{key}-image{number if number > 1 else ''}"
+        if free != wanted:
+            notes = (*images[key].notes, f"the repository {wanted} is taken; choose a better name than this")
+            images[key] = replace(images[key], repository=free, notes=notes)
+        taken.add(free)
 
 
 def _within(image: DraftImage, parent: DraftImage | None, all_: tuple[str, ...]) -> DraftImage:
@@ -146,8 +170,7 @@ def _is_called(project: str, image: Found, reference: str) -> bool:
     if not path or "/" in tag:
         path, tag = reference.partition("@")[0], ""
     head, slash, last = path.rpartition("/")
-    own = image.key == project or image.key.startswith(f"{project}-")
-    repository = image.repository or (image.key if own else f"{project}-{image.key}")
+    repository = repository_of(project, image.key, image.repository)
     if path.lower() in image.names or last.lower() in (repository.rpartition("/")[2], f"{project}-{image.key}"):
         return True
     if not slash:  # a bare name could be Docker Hub's: only without a foreign version
@@ -190,7 +213,11 @@ def _image(one: Found, parent: str, platforms: tuple[str, ...]) -> DraftImage:
         own = (origin.platform,) if origin.platform in platforms else ()
         if not own:
             notes.append(f"{one.dockerfile}:{origin.line} wants {origin.platform}, which is none of the platforms")
-    args = {name: value for name, value in one.args.items() if name not in (BASE_ARGUMENT, "SOURCE_DATE_EPOCH")}
+    args = {
+        name: value
+        for name, value in one.args.items()
+        if _ARGUMENT.fullmatch(name) and name not in (BASE_ARGUMENT, "SOURCE_DATE_EPOCH")
+    }
     return DraftImage(
         key=one.key,
         context=one.context,

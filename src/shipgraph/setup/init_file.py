@@ -6,6 +6,8 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Final
 
+from shipgraph.setup.init_draft import repository_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -47,8 +49,7 @@ def _image(draft: Draft, image: DraftImage) -> list[str]:
     lines = [f"[images.{image.key}]"]
     for note in image.notes:
         lines += _comment(f"TODO {note}")
-    own = image.key == draft.name or image.key.startswith(f"{draft.name}-")
-    if image.repository and image.repository != (image.key if own else f"{draft.name}-{image.key}"):
+    if image.repository and image.repository != repository_of(draft.name, image.key, ""):
         lines.append(f"repository = {_text(image.repository)}")
     lines.append(f"context = {_text(image.context)}")
     usual = "Dockerfile" if image.context == "." else f"{image.context}/Dockerfile"

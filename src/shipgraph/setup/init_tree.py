@@ -84,8 +84,8 @@ def _names(path: PurePosixPath, project: str) -> list[str]:
         return [suffix, f"{project}-{suffix}"] if suffix else [project]
     tails = ["-".join(telling[start:]) for start in range(len(telling) - 1, -1, -1)]
     if suffix:
-        return [*(f"{tail}-{suffix}" for tail in tails)]
-    return tails
+        return [slug(f"{tail}-{suffix}") for tail in tails]
+    return [slug(tail) for tail in tails]
 
 
 def _context(folder: Path, path: PurePosixPath, copied: tuple[str, ...]) -> tuple[str, list[str]]:

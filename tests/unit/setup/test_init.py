@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.real.tools import pinned
 
@@ -184,11 +185,63 @@ def test_no_text_breaks_the_file(notes: list[str], value: str) -> None:
     assert set(table) <= {"context", "dockerfile", "base", "args"}
 
 
+PLACES = st.lists(
+    st.text(st.sampled_from("abAB01-_. ü"), min_size=1, max_size=6).filter(lambda part: part.strip(". ") != ""),
+    max_size=3,
+).map("/".join)
+REFERENCES = st.sampled_from(
+    [
+        "scratch",
+        "demo-a",
+        "demo-b:1",
+        "a",
+        "b",
+        "ghcr.io/x/demo-a@sha256:" + "1" * 64,
+        "UPPER",
+        "a b",
+        "$X",
+        "",
+        "-",
+        "::",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(PLACES, st.tuples(REFERENCES, st.sampled_from(["", "--platform=linux/amd64 ", "--platform=x "])))
+)
+def test_every_tree_of_dockerfiles_makes_a_draft_that_loads(tree: dict[str, tuple[str, str]]) -> None:
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        for path, (reference, option) in tree.items():
+            text = f"ARG BASE_IMAGE={reference}\nFROM {option}${{BASE_IMAGE}}\nCOPY x /\n"
+            lay(folder, {f"{path}/Dockerfile" if path else "Dockerfile": text})
+        try:
+            drafted = draft_tree(folder, folder, "demo")
+        except ConfigurationError:
+            hidden = [path for path in tree if any(part.startswith(".") for part in path.split("/"))]
+            assert len(hidden) == len(tree)  # nothing to be seen
+            return
+        assert drafted.problems == ()
+        assert drafted.project is not None
+
+
 @given(st.text(max_size=80))
 def test_a_slug_is_a_name(text: str) -> None:
     import re
 
     assert re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", slug(text))
+
+
+def test_no_two_things_share_a_repository(tmp_path: Path) -> None:
+    names = ("app", "demo-app", "payload", "x/metadata", "a" * 70, "ü", "_", "1")
+    lay(tmp_path, {f"{name}/Dockerfile": OWN.format("scratch") for name in names})
+    drafted = draft_tree(tmp_path, tmp_path, "demo")
+    assert drafted.problems == ()
+    assert drafted.project is not None
+    assert len({image.repository for image in drafted.project.graph}) == len(names)
+    assert drafted.text.count("is taken") == 3
 
 
 # --- bake files
@@ -312,11 +365,14 @@ def test_two_at_once_do_not_overwrite_each_other(tmp_path: Path) -> None:
     assert str(refused.value) == str(exists(tmp_path / "shipgraph.toml"))
 
 
-def test_a_draft_that_does_not_load_is_written_and_said(tmp_path: Path) -> None:
-    lay(tmp_path, {"payload/Dockerfile": OWN.format("scratch")})  # its repository would be the payload's
-    code, _, err = call(tmp_path, "--name", "demo")
-    assert code == 1
-    assert "to mend:" in err
+def test_a_draft_that_does_not_load_is_written_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bake = {"target": {"app": {"context": ".", "platforms": ["linux"]}}}
+    lay(tmp_path, {"Dockerfile": OWN.format("scratch"), "bake.json": json.dumps(bake)})
+    monkeypatch.setenv("PATH", str(tmp_path))  # no buildx: JSON is read as it is
+    code, out, err = call(tmp_path, "--from", str(tmp_path / "bake.json"), "--json")
+    assert code == 1, err
+    assert "to mend: 'linux'" in err
+    assert json.loads(out)["problems"]
     assert (tmp_path / "shipgraph.toml").exists()
 
 
