@@ -29,7 +29,8 @@ def literal(text: str) -> str:
 
 def both(*parts: str) -> str:
     """All of them."""
-    return " && ".join(f"({part})" if " || " in part else part for part in parts if part)
+    given = [part for part in parts if part]
+    return " && ".join(f"({part})" if " || " in part and len(given) > 1 else part for part in given)
 
 
 def either(*parts: str) -> str:

@@ -140,8 +140,9 @@ class ReleaseJobs:
             steps=(
                 steps.checkout(),
                 steps.setup(signs=True, builds=True),
-                *steps.secrets(),
-                steps.build("Build, gate, sign, push by digest", f"build {image.key} --platform {platform} --claimed"),
+                *steps.build(
+                    "Build, gate, sign, push by digest", f"build {image.key} --platform {platform} --claimed", image
+                ),
             ),
         )
 

@@ -11,6 +11,7 @@ from shipgraph.workflow.pins import CHECKOUT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shipgraph.project.graph import ImageSpec
     from shipgraph.project.spec import Project
     from shipgraph.workflow.place import Place
 
@@ -67,10 +68,19 @@ class Steps:
         """One command of shipgraph that needs no account."""
         return Step(name=name, run=self.line(words))
 
-    def build(self, name: str, words: str) -> Step:
-        """A command that builds, with the build secrets."""
+    def build(self, name: str, words: str, image: ImageSpec) -> tuple[Step, ...]:
+        """A command that builds an image; before it its secrets, each in a file that only this job's user can read."""
         step = self.command(name, words, signs=True)
-        return replace(step, env={**step.env, SECRETS: SECRETS_FOLDER}) if self._project.workflow.secrets else step
+        secrets = {one: self._project.workflow.secrets.get(one) for one in image.secrets}
+        given = {one: secret for one, secret in secrets.items() if secret is not None}
+        if not given:
+            return (step,)
+        env = {SECRETS: SECRETS_FOLDER}
+        run = _SECRETS
+        for number, (one, secret) in enumerate(given.items()):
+            env[f"SECRET_{number}"] = f"${{{{ secrets.{secret} }}}}"
+            run += f'printf %s "$SECRET_{number}" > "$SHIPGRAPH_SECRETS/{one}"\n'
+        return (Step(name="Build secrets", env=env, run=run), replace(step, env={**step.env, SECRETS: SECRETS_FOLDER}))
 
     def given(self, name: str, run: str, values: Mapping[str, str], *, signs: bool = False) -> Step:
         """A command with values of the run: they reach the script as variables, never as text of it."""
@@ -90,15 +100,3 @@ class Steps:
         other, and a transaction that is told to stop ends cleanly (actions/runner, ProcessInvoker.cs).
         """
         return f"exec shipgraph {words}{self._place.option}{EVENT if event else ''}"
-
-    def secrets(self) -> tuple[Step, ...]:
-        """Build secrets, each written to a file that only this job's user can read."""
-        secrets = self._project.workflow.secrets
-        if not secrets:
-            return ()
-        env = {SECRETS: SECRETS_FOLDER}
-        run = _SECRETS
-        for number, (name, secret) in enumerate(secrets.items()):
-            env[f"SECRET_{number}"] = f"${{{{ secrets.{secret} }}}}"
-            run += f'printf %s "$SECRET_{number}" > "$SHIPGRAPH_SECRETS/{name}"\n'
-        return (Step(name="Build secrets", env=env, run=run),)

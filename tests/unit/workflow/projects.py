@@ -60,6 +60,13 @@ environments = { stable = "production", weekly = "production", edge = "staging" 
     "own runners": HEAD.replace('"linux/arm64"', '"linux/riscv64"')
     + ONE_IMAGE.replace("base =", 'secrets = ["npmrc", "token.x"]\ntimeout = "5h"\nbase =')
     + """
+[images.other]
+context = "docker/other"
+base = "scratch"
+secrets = ["npmrc"]
+[images.plain]
+context = "docker/plain"
+parent = "other"
 [workflow]
 file = "release.yaml"
 repository = "acme/demo"

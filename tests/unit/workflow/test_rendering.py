@@ -228,14 +228,22 @@ def test_own_settings_arrive(tmp_path: Path) -> None:
     assert "github.repository != 'acme/demo'" in jobs["rehearse-linux-amd64"]["if"]
 
 
-def test_build_secrets_are_files_that_only_builds_get(tmp_path: Path) -> None:
+def test_build_secrets_are_files_that_only_images_that_declare_them_get(tmp_path: Path) -> None:
     jobs = read(make(tmp_path, SHAPES["own runners"]))["jobs"]
-    having = {name for name, job in jobs.items() if "secrets.NPMRC" in str(job)}
-    assert having == {"build-demo-linux-amd64", "build-demo-linux-riscv64"}
+    slugs = ("linux-amd64", "linux-riscv64")
+    having = {
+        secret: {name for name, job in jobs.items() if f"secrets.{secret} " in str(job)}
+        for secret in ("NPMRC", "TOKEN")
+    }
+    assert having["NPMRC"] == {f"build-{key}-{slug}" for key in ("demo", "other") for slug in slugs}
+    assert having["TOKEN"] == {f"build-demo-{slug}" for slug in slugs}
+    assert not any("SHIPGRAPH_SECRETS" in str(jobs[f"build-plain-{slug}"]) for slug in slugs)
     writing, building = jobs["build-demo-linux-amd64"]["steps"][2:]
-    assert 'printf %s "$SECRET_0" > "$SHIPGRAPH_SECRETS/npmrc"' in writing["run"]
-    assert 'printf %s "$SECRET_1" > "$SHIPGRAPH_SECRETS/token.x"' in writing["run"]
-    assert writing["run"].startswith("umask 077\n")
+    assert writing["run"] == (
+        'umask 077\nmkdir -p "$SHIPGRAPH_SECRETS"\n'
+        'printf %s "$SECRET_0" > "$SHIPGRAPH_SECRETS/npmrc"\n'
+        'printf %s "$SECRET_1" > "$SHIPGRAPH_SECRETS/token.x"\n'
+    )
     assert building["env"]["SHIPGRAPH_SECRETS"] == writing["env"]["SHIPGRAPH_SECRETS"]
 
 
