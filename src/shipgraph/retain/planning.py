@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.channel.metadata import rfc3339
-from shipgraph.errors import ContentUnknown
+from shipgraph.errors import ContentUnknown, ForeignJournal
 from shipgraph.retain.inventory import UNTIMED
 from shipgraph.retain.plan import Fate, PackagePlan, PrunePlan, Reason, ReleaseFate
 from shipgraph.retain.reach import WORDS, Reached, connect
@@ -51,9 +51,15 @@ def make_plan(
         ContentUnknown: a manifest could not be read, the journal is missing, or something that stays needs a manifest
             that wasn't listed and of which the registry didn't say for certain that it isn't there. Whoever lists can
             ask for the error's ``missing``, ``add`` or ``mark_absent`` each, and plan again.
+        ForeignJournal: the journal is another project's.
     """
     if inventory.unreadable:
         raise ContentUnknown("manifests could not be read, so what they need is not known", inventory.unreadable)
+    if history.newest is not None and history.newest.project != policy.project:
+        raise ForeignJournal(
+            f"the journal in {policy.metadata} is that of {history.newest.project}, not of {policy.project}",
+            hint="give the metadata of each project a repository of its own",
+        )
     if history.newest is None and inventory.release:
         raise ContentUnknown(
             f"{policy.metadata} has channel metadata but no journal, so which releases were settled is not known",

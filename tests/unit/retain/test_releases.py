@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 import pytest
 from tests.unit.retain.world import METADATA, PAYLOAD, World, commit_of, digest_of, repository
 
 from shipgraph.channel.journal import Kind, State
-from shipgraph.errors import ContentUnknown
+from shipgraph.errors import ContentUnknown, ForeignJournal
 from shipgraph.evidence.requirements import Kind as Evidence
 from shipgraph.retain.history import History
 from shipgraph.retain.plan import PrunePlan, Reason, ReleaseFate
@@ -324,6 +325,12 @@ def test_metadata_without_a_journal_stops_everything() -> None:
     with pytest.raises(ContentUnknown, match="no journal") as caught:
         make_plan(world.inventory(), History(), world.policy(), now=world.now)
     assert "repair --journal" in caught.value.hint
+
+
+def test_another_projects_journal_stops_everything() -> None:
+    world = plain(2)
+    with pytest.raises(ForeignJournal, match="that of demo, not of other"):
+        world.plan(replace(world.policy(), project="other"))
 
 
 def test_a_project_that_was_never_released_has_nothing_but_beginnings() -> None:
