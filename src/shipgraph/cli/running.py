@@ -112,7 +112,7 @@ def _report(output: Output, raised: BaseException) -> int:
         if output.debug:
             import traceback
 
-            traceback.print_exception(error, file=sys.stderr)
+            output.say("".join(traceback.format_exception(error)).rstrip())
         output.error(error)
         if output.as_json:
             code = exit_codes.exit_code(error)

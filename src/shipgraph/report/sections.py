@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shipgraph.report.facts import Evidence, Platform, ReleaseFacts
 
 MOST_LAYERS: Final = 40
+MOST_NAMES: Final = 12
 _KINDS: Final = ("gate", "test", "provenance")
 _DAY: Final = 86400
 _SOON: Final = 10
@@ -80,7 +81,7 @@ def layer_section(facts: ReleaseFacts) -> Html:
     stored = sum(sizes.values())
     fetched = sum(sizes[digest] * len(used) for digest, used in users.items())
     shared = sorted((digest for digest, used in users.items() if len(used) > 1), key=lambda digest: -sizes[digest])
-    rows = [(tag("code", digest), _size(sizes[digest]), ", ".join(users[digest])) for digest in shared[:MOST_LAYERS]]
+    rows = [(tag("code", digest), _size(sizes[digest]), _some(users[digest])) for digest in shared[:MOST_LAYERS]]
     head = (
         f"{len(sizes)} layers, {size(stored)} in the registry; without sharing it would be {size(fetched)}."
         f" Shared layers: {len(shared)}."
@@ -101,6 +102,11 @@ def layer_section(facts: ReleaseFacts) -> Html:
             ),
         ]
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _brief(platform: Platform) -> str:

@@ -249,6 +249,22 @@ def test_text_of_others_on_stdout_is_no_command(step: Step) -> None:
     assert listen(step.said()[0]) == []
 
 
+def test_a_traceback_is_harmless_too(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shipgraph.cli.running import Interrupt, run
+
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+
+    async def command(interrupt: Interrupt) -> None:
+        raise errors.BuildFailed(f"{TOKEN}\n{HOSTILE}")
+
+    with pytest.raises(SystemExit):
+        run(Output(debug=True), command)
+    _, err = step.said()
+    assert "Traceback" in err
+    assert TOKEN not in err
+    assert [command.name for command in listen(err)] == ["error"]
+
+
 SAYS: list[Callable[[Output, str], Any]] = [
     lambda output, text: output.say(text),
     lambda output, text: output.result({"channel": text}, text),
