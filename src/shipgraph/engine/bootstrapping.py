@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from shipgraph.engine.doctoring import belonging, open_packages
-from shipgraph.engine.github_api import is_ghcr, packages_api
+from shipgraph.engine.github_api import packages_api
 from shipgraph.engine.visibility import how_to_open, look_as_nobody, settings_pages
 from shipgraph.errors import Denied
 from shipgraph.setup.bootstrap import TAG, Made, Outcome, bootstrap, placeholder_of
@@ -29,7 +29,7 @@ async def bootstrap_packages(
         Denied: a package may not be made; others may have been.
         RegistryError
     """
-    ghcr = is_ghcr(store.host, await store.service())
+    ghcr = (await store.manners()).is_ghcr
     async with AsyncExitStack() as stack:
         packages = None
         if ghcr:

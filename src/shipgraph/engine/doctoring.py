@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from shipgraph.build.emulation import can_run
 from shipgraph.build.select import select_builder
-from shipgraph.engine.github_api import first_of, is_ghcr, packages_api, source_repository
+from shipgraph.engine.github_api import first_of, packages_api, source_repository
 from shipgraph.engine.opening import MissingRoot, open_target
 from shipgraph.engine.signing import ENVIRONMENT_KEY, KEY_VARIABLE, is_local
 from shipgraph.engine.workspace import Workspace
@@ -85,15 +85,14 @@ async def _registry_checks(view: Release, store: RemoteStore, stack: AsyncExitSt
     from shipgraph.remote.credentials import find_credentials
 
     try:
-        service = await store.service()
+        manners = await store.manners()
     except ShipgraphError as error:
         return [_known("registry", error)]
     try:
         credentials = await find_credentials(store.host)
     except ConfigurationError as error:  # whatever comes after it would fail for the same reason
         return [_known("login", error)]
-    ghcr = is_ghcr(store.host, service)
-    api = await stack.enter_async_context(packages_api(store.host)) if ghcr else None
+    api = await stack.enter_async_context(packages_api(store.host)) if manners.is_ghcr else None
 
     async def token() -> Finding | list[Finding]:
         assert api is not None  # noqa: S101 (asked on GHCR alone)
@@ -101,14 +100,14 @@ async def _registry_checks(view: Release, store: RemoteStore, stack: AsyncExitSt
 
     async def each() -> list[Finding]:
         packages = None if api is None else await open_packages(api, view.namespace)
-        return await check_packages(store, view.repositories, packages, belonging(view, ghcr=ghcr))
+        return await check_packages(store, view.repositories, packages, belonging(view, ghcr=manners.is_ghcr))
 
     checks: list[tuple[str, Check]] = [
-        ("login", partial(check_login, store.host, service, credentials)),
+        ("login", partial(check_login, store.host, manners.service, credentials)),
         ("clock", partial(check_clock, store)),
         ("packages", each),
     ]
-    return [*checks, ("token", token)] if ghcr else checks
+    return [*checks, ("token", token)] if manners.is_ghcr else checks
 
 
 # --- single checks ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from shipgraph.oci.reference import is_loopback
 
@@ -13,15 +13,6 @@ if TYPE_CHECKING:
 
     from shipgraph.github.api import GitHubApi
     from shipgraph.remote.retry import RetryPolicy
-
-GHCR: Final = "ghcr.io"
-SERVICE: Final = "ghcr.io"
-"""What GHCR calls its token service, and a rehearsal of it too."""
-
-
-def is_ghcr(host: str, service: str | None) -> bool:
-    """Whether a registry is GHCR or behaves so; ``service`` is the token service that it names."""
-    return host == GHCR or service == SERVICE
 
 
 @asynccontextmanager

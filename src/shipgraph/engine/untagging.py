@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shipgraph.engine.github_api import is_ghcr, packages_api
+from shipgraph.engine.github_api import packages_api
 
 if TYPE_CHECKING:
     from shipgraph.promote.driver import Untagger
@@ -44,7 +44,7 @@ class FittingUntagger:
 
     async def _call(self, repository: str, tag: str | None) -> None:
         if self._ghcr is None:
-            self._ghcr = is_ghcr(self._store.host, await self._store.service())
+            self._ghcr = (await self._store.manners()).is_ghcr
         if not self._ghcr:
             await _do(RegistryUntagger(self._store), repository, tag)
             return

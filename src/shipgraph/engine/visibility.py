@@ -10,7 +10,7 @@ import anyio
 
 from shipgraph.build.claims import newest_set
 from shipgraph.check.channel import read_channel, strip_host
-from shipgraph.engine.github_api import is_ghcr, packages_api
+from shipgraph.engine.github_api import packages_api
 from shipgraph.engine.viewing import names
 from shipgraph.errors import ConfigurationError, NotPublic, Refused, ShipgraphError
 from shipgraph.events import Finished, Started
@@ -114,13 +114,13 @@ async def prove_public(
 
     if not isinstance(target, RemoteStore):
         return NotAsked("only a registry over HTTP has a public")
-    service = await target.service()
+    manners = await target.manners()
     asked = release.project.visibility.require
     if asked == "any":
         return NotAsked('the project does not ask for it: [visibility] require = "any"')
-    if asked is None and not is_ghcr(target.host, service):
+    if asked is None and not manners.is_ghcr:
         return NotAsked(f'{target.host} is not GHCR, and nothing asks for it ([visibility] require = "public" does)')
-    return await look_as_nobody(target, subjects, lag=lag, emit=emit, ghcr=is_ghcr(target.host, service))
+    return await look_as_nobody(target, subjects, lag=lag, emit=emit, ghcr=manners.is_ghcr)
 
 
 async def look_as_nobody(
