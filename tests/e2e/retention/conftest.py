@@ -17,13 +17,13 @@ RELEASES = 6
 
 
 @pytest.fixture(scope="session")
-def ghcrmake_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ghcr_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six releases, a day between them, the last one 34 days ago, on a registry with GHCR's habits."""
     return make_history(tmp_path_factory.mktemp("ghcr"), ghcr=True)
 
 
 @pytest.fixture(scope="session")
-def plainmake_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same on a plain registry, which tells no time."""
     return make_history(tmp_path_factory.mktemp("plain"), ghcr=False)
 
