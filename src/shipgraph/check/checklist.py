@@ -152,7 +152,9 @@ async def _tag_problems(store: CheckStore, names: Names, view: ChannelView, jour
     serial = serial_tag(view.name, metadata.serial)
     found = await store.resolve(names.metadata, serial)
     problems = [] if found and found.digest == view.digest else [f"{serial} is not the channel's metadata"]
-    if journal is not None and journal.channel == view.name and journal.serial == metadata.serial:
+    # A refresh moves `channels` only where the channel holds it, and a repair or clean-up maybe not at all.
+    moved = journal is not None and any(move.tag == LATEST for move in journal.moves)
+    if journal is not None and moved and journal.channel == view.name and journal.serial == metadata.serial:
         latest = await store.resolve(names.metadata, LATEST)
         if latest is None or latest.digest != view.digest:
             problems.append(f"{LATEST} is not the manifest that was committed last")

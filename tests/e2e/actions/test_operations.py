@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +19,7 @@ from . import events
 from .conftest import copied
 from .github import ADMIN
 from .test_first_release import RELEASE
+from .workflow import SAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +35,18 @@ PERMISSIONS = {
     "promote": SIGNS,
     "rollback": SIGNS,
     "refresh": SIGNS,
-    "resume-open": ("contents", "packages"),
+    "resume-open": ("contents",),
     "repair": ("contents", "packages"),
-    "prune": ("contents", "packages"),
+    "prune": ("contents",),
     "bootstrap": ("contents", "packages"),
 }
+"""Two of them find nothing to do here, so nothing is refused without the right to write packages. The same commands
+are refused without it in ``resume`` and ``retention``: see the other releases."""
+NEW_IMAGE = """
+[images.new]
+context = "docker/app"
+parent = "base"
+"""
 FORGED = "repair"
 """Before it, somebody moves a tag by hand."""
 
@@ -76,25 +83,28 @@ def story(first: First, tmp_path_factory: pytest.TempPathFactory, port: int) -> 
         for tag in ("v1.0.0", "v1.1.0"):
             world.demo.git("tag", tag)
         world.demo.push("v1.0.0", "v1.1.0")
-        by_hand = partial(events.dispatched, first.commit)
+        by_hand = events.dispatched
         steps: list[tuple[str, Event, tuple[str, ...]]] = [
             ("nightly", events.scheduled("0 6 * * *", first.commit), ()),
             ("tag", events.tagged("v1.0.0", first.commit), ()),
-            ("promote", by_hand(channel="prod", version="v1.1.0"), ("promote",)),
-            ("rollback", by_hand(operation="rollback", channel="prod"), ("rollback",)),
-            ("refresh", by_hand(operation="refresh", channel="dev"), ("refresh",)),
-            ("resume-open", by_hand(operation="resume"), ("resume-open",)),
-            ("repair", by_hand(operation="repair"), ("repair",)),
-            ("prune", by_hand(operation="prune"), ("prune",)),
-            ("bootstrap", by_hand(operation="bootstrap"), ("bootstrap",)),
+            ("promote", by_hand(first.commit, channel="prod", version="v1.1.0"), ("promote",)),
+            ("rollback", by_hand(first.commit, operation="rollback", channel="prod"), ("rollback",)),
+            ("refresh", by_hand(first.commit, operation="refresh", channel="dev"), ("refresh",)),
+            ("resume-open", by_hand(first.commit, operation="resume"), ("resume-open",)),
+            ("repair", by_hand(first.commit, operation="repair"), ("repair",)),
+            ("prune", by_hand(first.commit, operation="prune"), ("prune",)),
+            ("bootstrap", by_hand(first.commit, operation="bootstrap"), ("bootstrap",)),
         ]
         for name, event, lacking in steps:
             if name == FORGED:
                 world.hub.portal.call(move_by_hand, world, "demo-app", "dev")
+            if name == "bootstrap":
+                for channel in ("dev", "nightly", "prod"):
+                    found.verified[channel] = json.loads(world.shipgraph("verify", channel, "--json"))["ok"]
+                world.demo.write("shipgraph.toml", (world.demo.folder / "shipgraph.toml").read_text() + NEW_IMAGE)
+                event = by_hand(world.push().commit, operation="bootstrap")
             found.runs[name] = world.run(event, lacking=lacking)
             found.tags[name] = world.hub.tags()
-        for channel in ("dev", "nightly", "prod"):
-            found.verified[channel] = json.loads(world.shipgraph("verify", channel, "--json"))["ok"]
         yield found
 
 
@@ -168,11 +178,15 @@ def test_prune_keeps_what_every_channel_needs(story: Story) -> None:
     assert story.verified == {"dev": True, "nightly": True, "prod": True}
 
 
-def test_bootstrap_leaves_packages_alone_that_are_there(story: Story) -> None:
-    assert story.tags["bootstrap"] == story.tags["prune"]
+def test_bootstrap_makes_the_package_of_a_new_image_and_leaves_the_others_alone(story: Story) -> None:
+    tags, before = story.tags["bootstrap"], story.tags["prune"]
+    assert set(tags) - set(before) == {"demo-new:bootstrap"}
+    assert {name: tags[name] for name in before} == before
 
 
 @pytest.mark.parametrize("step", ["promote", "rollback", "refresh", "resume-open", "repair", "prune", "bootstrap"])
 def test_each_operation_is_one_job_with_exactly_its_permissions(story: Story, step: str) -> None:
     run = story.runs[step].check(failed=tuple(f"{step}--without-{permission}" for permission in PERMISSIONS[step]))
+    for permission in PERMISSIONS[step]:
+        assert SAYS[permission] in run.jobs[f"{step}--without-{permission}"].log
     assert {name for name in run.results if "--without-" not in name} == {step}

@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import copied
 from .project import MOVED
-from .workflow import Settled
+from .workflow import SAYS, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +37,6 @@ PERMISSIONS = {
     "visibility": ("contents",),
     "retention": ("contents", "packages"),
 }
-SAYS = {
-    "contents": "/Acme/demo/' not found",
-    "packages": "403",
-    "id-token": "id-token: write",
-    "attestations": "attestations: write",
-}
-"""What a job says that lacks a permission."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 Permissions = dict[str, str]
 
+SAYS = {
+    "contents": "/Acme/demo/' not found",
+    "packages": "403",
+    "id-token": "id-token: write",
+    "attestations": "attestations: write",
+}
+"""What a job says that lacks a permission."""
+
 _TOKEN = re.compile(r"\b(?:github\.token|secrets\.GITHUB_TOKEN)\b")
 _STATUS = re.compile(r"\b(?:always|success|failure|cancelled)\(\)")
 _ALL = ("actions", "attestations", "contents", "id-token", "packages")
