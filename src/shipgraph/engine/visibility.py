@@ -169,14 +169,14 @@ async def settings_pages(host: str, repositories: Sequence[str]) -> dict[str, st
 
 
 def how_to_open(pages: Mapping[str, str]) -> str:
-    """What a person has to do about private packages."""
+    """What a person has to do about private packages; each page on a line of its own where there are several."""
+    either = '[visibility] require = "any" if the project is not meant to be public'
     if not pages:
-        return 'give everybody the right to read, or set [visibility] require = "any"'
-    listed = ", ".join(pages.values())
-    return (
-        f"{NO_API}: open {listed}, and there Danger Zone, Change visibility, Public; then run the same command again"
-        ' (a project that is not meant to be public sets [visibility] require = "any")'
-    )
+        return f"give everybody the right to read, or set {either}"
+    begin = " " if len(pages) == 1 else "\n    "
+    listed = "".join(f"{begin}{page}" for page in pages.values())
+    end = ", and there" if len(pages) == 1 else "\n  on each:"
+    return f"{NO_API}: open{listed}{end} Danger Zone, Change visibility, Public; or set {either}"
 
 
 # --- what belongs to a release ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +10,10 @@ from tests.unit.ghcr.conftest import ADMIN, OTHER, PUBLIC, PUSHER, Ticking, push
 
 from shipgraph.errors import Conflict, Denied, RegistryError
 from shipgraph.github.api import GitHubApi
-from shipgraph.github.packages import Packages, VersionKept, find_owner
+from shipgraph.github.packages import Owner, Packages, VersionKept, find_owner
 from shipgraph.github.untagging import MARKER, PROBE, PackageUntagger, is_marker
+from shipgraph.remote import Credentials, RemoteStore, RetryPolicy
+from shipgraph.remote.transport import PooledTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from tests.unit.ghcr.conftest import Rehearsal
 
     from shipgraph.github.packages import PackageVersion
+    from shipgraph.remote.transport import Request, Response
 
 NAME = "acme/app"
 
@@ -156,3 +160,58 @@ async def test_registry_and_listing_may_lag(tmp_path: Path) -> None:
 async def test_another_owners_package_is_left_alone(server: Rehearsal) -> None:
     with pytest.raises(RegistryError, match="no package of acme"):
         await (await untagger(server, ADMIN)).check("bobs/app")
+
+
+class Died(Exception):
+    """The process is gone."""
+
+
+class Mortal:
+    """The real transport until the n-th request: the process dies before it is sent, or before its answer is read."""
+
+    def __init__(self, number: int, *, sent: bool) -> None:
+        self._inner, self._left, self._sent = PooledTransport(), number, sent
+        self.died = False
+
+    def exchange(self, request: Request) -> Response:
+        self._left -= 1
+        if self._left == 0:
+            self.died = True
+            if self._sent:
+                self._inner.exchange(request).close()
+        if self._left <= 0:
+            raise Died
+        return self._inner.exchange(request)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["before", "after"])
+async def test_a_death_at_any_request_is_mended_by_the_next_removal(server: Rehearsal, *, sent: bool) -> None:
+    store = await server.store(PUBLIC)
+    number = deaths = 0
+    while True:
+        number += 1
+        name = f"acme/package-{number}"
+        there = await push(store, name, "one", "sha-1", "dev")
+        other = await push(store, name, "two", "sha-2")
+        mortal = Mortal(number, sent=sent)
+        retries = RetryPolicy(attempts=1)
+        asked = GitHubApi(ADMIN, base=f"http://{server.address}", clock=server.clock, transport=mortal, retries=retries)
+        dying = RemoteStore(server.address, credentials=Credentials("x", ADMIN), transport=mortal, retries=retries)
+        packages = Packages(asked, Owner("acme", "Organization", "/orgs/acme"))
+        with suppress(Died):
+            await PackageUntagger(dying, packages, lag=0).remove(name, "dev")
+        mortal.close()
+        deaths += mortal.died
+        await (await untagger(server, ADMIN)).remove(name, "dev")
+        listed = await Packages(api(server, ADMIN), Owner("acme", "Organization", "/orgs/acme")).versions(name[5:])
+        assert {tag: one.digest for one in listed for tag in one.tags} == {
+            "sha-1": str(there.digest),
+            "sha-2": str(other.digest),
+        }, f"died at request {number}"
+        assert (await store.manifest(name, there.digest)).raw == there.raw
+        if not mortal.died:
+            break
+    assert deaths >= 8
