@@ -26,6 +26,7 @@ async def test_many_statements_cost_one_ceremony_and_verify(authorities: Authori
     before = authorities.certificates
     bundles = await signer.sign([good(Kind.GATE, AMD64), good(Kind.TEST, AMD64), good(Kind.GATE, ARM64)])
     assert authorities.certificates == before + 1
+    assert [(bundle.log_entries, bundle.timestamps) for bundle in bundles] == [(1, 1)] * 3
     verified = verify_evidence(bundles[0], authorities.policy(IDENTITY), AMD64, Kind.GATE)
     assert verified.signer.claims is not None
     assert (verified.signer.claims.workflow, verified.signer.claims.ref) == (WORKFLOW, REF)
