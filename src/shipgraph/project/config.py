@@ -537,8 +537,8 @@ class GateTable(_Table, frozen=True, kw_only=True):
     scanner: Annotated[
         Literal["kingfisher", "trivy"],
         Meta(
-            description="The scanner: `kingfisher` runs in this process; `trivy` is a command on PATH, scans images"
-            " only, and needs a registry that it can reach."
+            description="The scanner: `kingfisher` runs in this process; `trivy` is a command on PATH, reads images"
+            " itself, and finds less."
         ),
     ] = "kingfisher"
     exceptions: Annotated[tuple[ExceptionTable, ...], Meta(description="Findings that were accepted.")] = ()
