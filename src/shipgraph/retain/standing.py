@@ -96,10 +96,23 @@ class _Judge:
                 return lack
         for name, numbers in parts.items():
             role = self._policy.roles[name]
-            for number in numbers if role is not Role.METADATA else ():
+            for number in self._judged(immutable_tag, role, numbers):
                 if lack := self._lacks_one(number, role):
                     return lack
         return ""
+
+    def _judged(self, immutable_tag: str, role: Role, numbers: list[int]) -> list[int]:
+        """Those of a repository's versions that must have their evidence.
+
+        A payload's first manifest is only where versions are made from: what is published is one of these.
+        """
+        if role is Role.METADATA:
+            return []
+        if role is not Role.PAYLOAD:
+            return numbers
+        documents = self._reading.metadata.get(immutable_tag, [])
+        named = {target for one in documents for target, link in self._graph.targets(one) if link is Link.NAMED}
+        return [number for number in numbers if number in named]
 
     def _lacks_one(self, number: int, role: Role) -> str:
         if role is Role.PAYLOAD:

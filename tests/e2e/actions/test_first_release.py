@@ -45,6 +45,12 @@ def test_it_is_published_as_dev_and_anybody_can_verify_and_pull_it(world: World,
     }
 
 
+def test_retention_counts_the_release_as_complete(first: First) -> None:
+    log = first.run.jobs["retention"].log
+    assert "versions in 5 packages" in log
+    assert "doesn't count" not in log
+
+
 def test_each_job_that_signs_has_one_ceremony(first: First) -> None:
     assert first.ceremonies == len(SIGNING)
 
