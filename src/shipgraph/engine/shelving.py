@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.engine.batches import Claims
+from shipgraph.engine.github_api import packages_api
 from shipgraph.engine.opening import open_target, owner
 from shipgraph.engine.pruning import Pruner
 from shipgraph.engine.unpruning import Undoer
 from shipgraph.engine.workspace import Workspace
-from shipgraph.errors import ConfigurationError, Denied, NotFound, Rejected
-from shipgraph.github.api import GitHubApi, find_base, find_token
-from shipgraph.oci.reference import is_loopback
+from shipgraph.errors import ConfigurationError
 from shipgraph.retain.contents import Contents
 from shipgraph.retain.distribution import DistributionShelf
 from shipgraph.retain.layout import LayoutShelf
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from shipgraph.remote.store import RemoteStore
     from shipgraph.retain.shelf import Shelf
 
-GHCR: Final = "ghcr.io"
 FOLDER: Final = "retention"
 """Below the workspace: manifests that were read once."""
 
@@ -56,7 +54,7 @@ async def open_cleaning(
     """Open the registry (of a folder, where ``root`` is given) and its shelf, while the block runs.
 
     Raises:
-        ConfigurationError: the file of digests from outside can't be read, or a token is missing.
+        ConfigurationError: the file of digests from outside can't be read.
         RegistryError
     """
     outside = read_outside(view)
@@ -68,7 +66,7 @@ async def open_cleaning(
     try:
         async with open_target(view.registry, view.project, root) as (store, timing, _):
             contents = Contents(store, memory, policy.types)
-            async with open_shelf(view.registry, store, root, contents) as shelf:
+            async with open_shelf(store, root, contents) as shelf:
                 claims = Claims(view, store, timing, transacting, me, emit=emit)
                 yield Cleaning(
                     Pruner(
@@ -98,53 +96,22 @@ def read_outside(view: Release) -> tuple[OutsideRoot, ...]:
 
 
 @asynccontextmanager
-async def open_shelf(host: str, store: RemoteStore, root: Path | None, contents: Contents) -> AsyncIterator[Shelf]:
+async def open_shelf(store: RemoteStore, root: Path | None, contents: Contents) -> AsyncIterator[Shelf]:
     """The shelf of a registry, while the block runs.
 
     Args:
-        host: the registry's name as it was configured.
         root: its folder, where it is served from one for this command.
 
     Raises:
-        ConfigurationError: GitHub's API needs a token, and there is none.
-        RegistryError: a registry on loopback doesn't say whether it has GitHub's API.
+        ConfigurationError: docker's configuration can't be read.
+        RegistryError
     """
-    if root is not None:
+    if (await store.manners()).is_ghcr:
+        async with packages_api(store.host) as api:
+            yield PackagesShelf(api, store)
+    elif root is not None:
         from shipgraph.store.disk import DiskStore
 
         yield LayoutShelf(DiskStore(root), store, contents)
-        return
-    base = await _api_of(host)
-    if base is None:
+    else:
         yield DistributionShelf(store, contents)
-        return
-    token = find_token() or await _docker_token(host)
-    if token is None:
-        raise ConfigurationError(
-            f"deleting packages of {host} needs a token",
-            hint="set GITHUB_TOKEN, or GHCR_PAT to one with read:packages and delete:packages",
-        )
-    async with GitHubApi(token, base=base) as api:
-        yield PackagesShelf(api, store)
-
-
-async def _api_of(host: str) -> str | None:
-    """The address of the GitHub API that has a registry's packages; a rehearsal's GHCR mode serves both."""
-    if host == GHCR:
-        return find_base()
-    if not is_loopback(host):
-        return None
-    base = f"http://{host}/api/v3"
-    async with GitHubApi(None, base=base) as api:
-        try:
-            await api.get(f"whether {host} has GitHub's API", "/rate_limit")
-        except (NotFound, Rejected, Denied):
-            return None
-    return base
-
-
-async def _docker_token(host: str) -> str | None:
-    from shipgraph.remote.credentials import find_credentials
-
-    found = await find_credentials(host)
-    return found.password or None if found is not None else None

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.retention.world import FOREIGN, RETENTION, World, walk, world
+from tests.e2e.retention.world import RETENTION, WRITER, World, login, walk, world
 from tests.e2e.transaction.project import META
 
 from shipgraph.channel.journal import Batch
@@ -139,15 +139,28 @@ async def test_versions_that_are_listed_though_they_are_deleted_are_done(
         assert await w.things() == things
 
 
-async def test_a_token_that_may_read_but_not_delete_stops_at_the_first_deletion(
+async def test_a_token_without_the_right_to_delete_stops_at_the_first_deletion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
 ) -> None:
     async with world(tmp_path, monkeypatch, ghcr=True, root=copied(ghcr_history)) as w:
         before = await w.things()
-        monkeypatch.setenv("GITHUB_TOKEN", FOREIGN)  # the registry's token stays the right one
-        with pytest.raises(Denied, match="the token may read it, but not change it") as refused:
+        monkeypatch.setenv("DOCKER_CONFIG", login(w.folder.parent, w.host, WRITER)["DOCKER_CONFIG"])
+        with pytest.raises(Denied, match="delete:packages"):
             await prune(w)
-        assert "Admin role" in refused.value.hint
+        assert len(w.hand.deletes) == 1
+        assert await w.things() == before
+
+
+async def test_a_version_that_is_there_and_not_found_when_deleted_is_a_missing_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
+) -> None:
+    async with world(tmp_path, monkeypatch, ghcr=True, root=copied(ghcr_history)) as w:
+        before = await w.things()
+        refused = Fault(status=404, body=b'{"message":"Package not found."}')
+        w.hand.rules.append(lambda method, _: refused if method == "DELETE" else None)
+        with pytest.raises(Denied, match="the token may read it, but not change it") as denied:
+            await prune(w)
+        assert "Admin role" in denied.value.hint
         assert len(w.hand.deletes) == 1
         assert await w.things() == before
 

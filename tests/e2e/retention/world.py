@@ -62,14 +62,13 @@ if TYPE_CHECKING:
     from shipgraph.project.release import Release
     from shipgraph.promote.protocol import Settled, Unchanged
 
-WORKFLOW, FOREIGN = "ghs_demo", "ghs_other"
+WORKFLOW, WRITER = "ghs_demo", "ghp_writer"
 ACCOUNTS = Accounts(
     {
         WORKFLOW: Workflow("acme/demo"),
-        FOREIGN: Workflow("acme/other"),
-        "ghp_admin": Pat("alice", administers=frozenset({"acme"})),
+        WRITER: Pat("alice", frozenset({"read:packages", "write:packages"}), frozenset({"acme"})),
     },
-    {"acme/demo": "public", "acme/other": "public"},
+    {"acme/demo": "public"},
     {"acme": "organization"},
 )
 REPOSITORIES = (*(f"acme/demo-{name}" for name in IMAGES), PAYLOAD, META)
@@ -399,7 +398,7 @@ async def world(
         mode = Ghcr(root / ".shipgraph", ACCOUNTS, habits=Habits(clock=clock, write_rate=0, read_rate=0, **habits))
     async with serve(DiskStore(root, durable=False), ghcr=mode, on_request=hand) as host:
         variables = make_project(folder / "project", host, retention)
-        for name in ("GITHUB_RUN_ID", "GITHUB_API_URL", "GHCR_PAT"):
+        for name in ("GITHUB_RUN_ID", "GITHUB_API_URL", "GHCR_PAT", "GITHUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -421,9 +420,9 @@ def make_project(folder: Path, host: str, retention: str, token: str = WORKFLOW)
 
 
 def login(folder: Path, host: str, token: str) -> dict[str, str]:
-    """Docker's configuration and GitHub's variable for a token."""
+    """Docker's configuration for a token."""
     config = folder / token / "config.json"
     config.parent.mkdir(exist_ok=True)
     auth = base64.b64encode(f"token:{token}".encode()).decode()
     config.write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-    return {"DOCKER_CONFIG": str(config.parent), "GITHUB_TOKEN": token}
+    return {"DOCKER_CONFIG": str(config.parent)}

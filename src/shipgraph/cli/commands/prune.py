@@ -21,6 +21,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Carry out this plan, made with --out, and nothing else.",
 )  # fmt: skip
 @click.option("--out", type=_FILE, help="Write the plan, each version with its reason, to this file.")
+@click.option("--report", type=_FILE, help="Write what went, what stays and why to this file, as an HTML page.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Delete at most so many versions.")
 @click.option("--undo", is_flag=True, help="Bring back what the last clean-up deleted.")
 @click.option("--run", "undo_run", metavar="ID", help="With --undo: this clean-up instead of the last.")
@@ -29,7 +30,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @options.common
 def command(
     folder: Path, as_json: bool, debug: bool, registry: str | None, root: Path | None, dry_run: bool, apply: bool,
-    given: Path | None, out: Path | None, limit: int | None, undo: bool, undo_run: str | None,
+    given: Path | None, out: Path | None, report: Path | None, limit: int | None, undo: bool, undo_run: str | None,
     wait: bool,
 ) -> None:  # fmt: skip
     """Delete what no release, channel or other root needs any more; or show what that would be.
@@ -37,7 +38,7 @@ def command(
     The plan of a policy that is new to the registry is only shown; the same command, run again, carries it out.
     """
     output = Output(as_json=as_json, debug=debug)
-    if undo and (dry_run or apply or given or out or limit):
+    if undo and (dry_run or apply or given or out or report or limit):
         raise click.UsageError("--undo takes no plan: give it alone, or with --run")
     if undo_run and not undo:
         raise click.UsageError("--run says which clean-up --undo is about")
@@ -67,6 +68,10 @@ def command(
                 done = await cleaning.pruner.prune(Wish(dry_run, apply, limit, plan))
         if out is not None:
             await anyio.Path(out).write_bytes(encode_plan(done.plan))
+        if report is not None:
+            from shipgraph.retain.report import build_report, report_html
+
+            await anyio.Path(report).write_text(report_html(build_report(done.plan, done.record)))
         output.result(pruned_json(done), "\n".join(pruned_lines(done, dry_run=dry_run)))
 
     run(output, prune)
