@@ -39,7 +39,7 @@ async def open_recovery(
             timing,
             transacting,
             emit=emit,
-            alive=run_liveness(view.source),
+            alive=run_liveness(view.source, emit=emit),
             untagger=FittingUntagger(store, lag=timing.lag),
             sign=sign,
         )

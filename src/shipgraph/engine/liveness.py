@@ -7,13 +7,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from shipgraph.engine.github_api import actions_api, source_repository
-from shipgraph.errors import ShipgraphError
+from shipgraph.errors import Denied, ShipgraphError
+from shipgraph.events import Note, silent
 from shipgraph.promote.driver import nobody_knows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shipgraph.channel.journal import Owner
+    from shipgraph.events import Emit
     from shipgraph.promote.driver import Liveness
 
 REMEMBERED: Final = 30.0
@@ -22,15 +24,16 @@ _TOKENS: Final = ("GITHUB_TOKEN", "GH_TOKEN")
 _DIGITS: Final = 18
 
 
-def run_liveness(source: str) -> Liveness:
+def run_liveness(source: str, *, emit: Emit = silent) -> Liveness:
     """What GitHub knows of runs of a source repository; nobody knows where it is on another server.
 
     Args:
         source: the repository's https address.
+        emit: is told where GitHub does not answer.
     """
     server = (os.environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
     repository = source_repository(source) if source.startswith(f"{server}/") else None
-    return nobody_knows if repository is None else RunLiveness(repository)
+    return nobody_knows if repository is None else RunLiveness(repository, emit=emit)
 
 
 class RunLiveness:
@@ -39,8 +42,8 @@ class RunLiveness:
     It can prove an owner alive and nothing else: no answer, an unknown run, or one that waits proves nothing.
     """
 
-    def __init__(self, repository: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._repository, self._clock = repository, clock
+    def __init__(self, repository: str, *, emit: Emit = silent, clock: Callable[[], float] = time.monotonic) -> None:
+        self._repository, self._emit, self._clock = repository, emit, clock
         self._known: dict[tuple[str, int], tuple[float, bool]] = {}
 
     async def __call__(self, owner: Owner) -> bool:
@@ -61,6 +64,8 @@ class RunLiveness:
         try:
             async with actions_api(*_TOKENS, retries=RetryPolicy(attempts=2, patience=5)) as api:
                 found = await find_attempt(api, self._repository, int(owner.run), owner.attempt)
-        except ShipgraphError:
+        except ShipgraphError as error:
+            why = "; a job needs `permissions: actions: read`" if isinstance(error, Denied) else ""
+            self._emit(Note(f"whether run {owner.run} is alive can't be asked: {error}{why}", warning=True))
             return False
         return found is not None and found.is_running

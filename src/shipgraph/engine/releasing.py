@@ -350,7 +350,7 @@ async def finish(
             emit=emit,
             jobs=transacting.jobs,
             stop=transacting.stop,
-            alive=run_liveness(release.source),
+            alive=run_liveness(release.source, emit=emit),
             sign=None
             if signing is None
             else metadata_signer(release, channel, target=target, host=host, signing=signing, run=signer.run),

@@ -37,7 +37,7 @@ METADATA: Final = "metadata"
 SET: Final = "set record"
 NO_API: Final = "GitHub has no API that changes a package's visibility"
 
-_READERS: Final = 8
+_READERS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

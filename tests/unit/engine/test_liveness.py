@@ -11,12 +11,15 @@ from shipgraph.channel.journal import Owner
 from shipgraph.embedded.ghcr.state import Ghcr
 from shipgraph.embedded.serving import serve
 from shipgraph.engine.liveness import REMEMBERED, RunLiveness, run_liveness
+from shipgraph.events import Note
 from shipgraph.promote.driver import nobody_knows
 from shipgraph.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from shipgraph.events import Event
 
 SOURCE = "https://github.com/acme/app"
 
@@ -59,7 +62,9 @@ async def test_an_answer_counts_for_a_while_and_then_no_more(ghcr: Ghcr) -> None
 async def test_no_answer_proves_nothing(ghcr: Ghcr, monkeypatch: pytest.MonkeyPatch) -> None:
     await ghcr.runs.set("acme/app", 11, "in_progress")
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
-    assert not await run_liveness(SOURCE)(owner("11"))
+    told: list[Event] = []
+    assert not await run_liveness(SOURCE, emit=told.append)(owner("11"))
+    assert [isinstance(one, Note) and one.warning for one in told] == [True]
 
 
 async def test_a_laptop_is_nobody_github_knows(monkeypatch: pytest.MonkeyPatch) -> None:
