@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from shipgraph.evidence.predicates import gate_verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+
     from shipgraph.oci.digest import Digest
     from shipgraph.oci.platform import Platform
-    from shipgraph.scan.exceptions import Judged
+    from shipgraph.scan.exceptions import Accepted, Judged
     from shipgraph.scan.scanner import Report
 
 
@@ -121,6 +124,25 @@ class Verdict:
                 for manifest in self.manifests
             ],
         }
+
+
+def still_holds(predicate: Mapping[str, Any], *, rules: str, exceptions: Sequence[Accepted], today: date) -> bool:
+    """Whether an earlier verdict would be the same today: by the same rules, and with exceptions that still stand.
+
+    Args:
+        predicate: what ``ManifestVerdict.predicate`` made, read back from a trusted statement.
+        rules: the version of today's rules.
+        exceptions: the project's, of today.
+    """
+    scanner, listed = predicate.get("scanner"), predicate.get("exceptions")
+    if not isinstance(scanner, dict) or scanner.get("rules") != rules or not isinstance(listed, list):
+        return False
+    standing = [
+        {"rule": one.rule, "reason": one.reason, "expires": one.expires.isoformat()}
+        for one in exceptions
+        if one.expires >= today
+    ]
+    return all(one in standing for one in listed)
 
 
 def finding_json(judged: Judged) -> dict[str, Any]:

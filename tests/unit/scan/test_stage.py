@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from tests.unit.scan.fake import WORD, WordScanner
 from tests.unit.scan.images import AMD64, ARM64, Blob, layer, push_image, push_index
@@ -20,6 +22,7 @@ from shipgraph.scan.layers import LayeredScanner
 from shipgraph.scan.severity import Severity, of_confidence, of_trivy
 from shipgraph.scan.stage import Subject, check_verdicts, gate_image, gate_images
 from shipgraph.scan.trivy import Trivy, read_report
+from shipgraph.scan.verdict import still_holds
 from shipgraph.store.content import from_bytes
 from shipgraph.store.decorators.counted import Counted
 from shipgraph.store.memory import MemoryStore
@@ -166,6 +169,34 @@ async def test_an_expired_exception_is_named() -> None:
         check_verdicts([verdict])
     document = verdict.manifests[0].predicate(scanner="word 1", rules="0", finished_on="2026-01-01T00:00:00Z")
     assert (document["result"], document["findings"]["high"]) == ("FAILED", 1)
+
+
+async def test_a_verdict_holds_as_long_as_its_rules_and_exceptions_do() -> None:
+    store = MemoryStore()
+    image = await push_image(store, REPOSITORY, [layer({"k": WORD})])
+    ((_, judged),) = (await gate(store, image.digest)).judged
+    today = date(2026, 5, 1)
+    accepted = Accepted("word", "k", judged.finding.fingerprint, "a test", date(2026, 6, 1))
+    verdict = await gate(store, image.digest, exceptions=[accepted], today=today)
+    assert not verdict.refused
+    said = verdict.manifests[0].predicate(scanner="word 1", rules="word 1+0", finished_on="2026-05-01T00:00:00Z")
+    predicate = msgspec.json.decode(msgspec.json.encode(said))
+
+    def holds(*exceptions: Accepted, rules: str = "word 1+0", day: date = today, document: Any = predicate) -> bool:
+        return still_holds(document, rules=rules, exceptions=exceptions, today=day)
+
+    assert holds(accepted)
+    assert holds(accepted, day=date(2026, 6, 1))
+    assert not holds(accepted, day=date(2026, 6, 2)), "expired"
+    assert not holds(), "withdrawn"
+    assert not holds(replace(accepted, reason="another"))
+    assert not holds(accepted, rules="word 1+1"), "there are other rules now"
+    broken: list[dict[str, Any]] = [{}, {"scanner": "word"}, {"scanner": predicate["scanner"]}]
+    for document in (*broken, {**predicate, "exceptions": [1]}):
+        assert not holds(accepted, document=document)
+    clean = await push_image(store, REPOSITORY, [layer({"k": b"nothing"})])
+    good = (await gate(store, clean.digest)).manifests[0].predicate(scanner="w 1", rules="word 1+0", finished_on="x")
+    assert holds(document=good)
 
 
 async def test_low_and_medium_do_not_fail() -> None:
