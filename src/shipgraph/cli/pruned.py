@@ -73,7 +73,7 @@ def pruned_lines(done: Pruned, *, dry_run: bool) -> list[str]:
 def undone_result(undone: Undone | None) -> tuple[dict[str, Any], str]:
     """What was brought back, as JSON and for people."""
     if undone is None:
-        return {"undoes": None, "versions": [], "left": 0}, "nothing that a clean-up deleted is missing"
+        return {"undoes": None, "versions": [], "left": 0, "earlier": 0}, "nothing that a clean-up deleted is missing"
     versions = undone.record.versions
     back = sum(one.done is Done.RESTORED for one in versions)
     lines = [f"{back} versions of clean-up {undone.of.run} are back"]

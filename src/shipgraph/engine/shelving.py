@@ -49,15 +49,18 @@ class Cleaning:
 
 @asynccontextmanager
 async def open_cleaning(
-    view: Release, root: Path | None, transacting: Transacting, *, emit: Emit
+    view: Release, root: Path | None, transacting: Transacting, *, emit: Emit, to_undo: bool = False
 ) -> AsyncIterator[Cleaning]:
     """Open the registry (of a folder, where ``root`` is given) and its shelf, while the block runs.
+
+    Args:
+        to_undo: nothing is to be deleted, so what is used outside isn't asked for.
 
     Raises:
         ConfigurationError: the file of digests from outside can't be read.
         RegistryError
     """
-    outside = read_outside(view)
+    outside = () if to_undo else read_outside(view)
     workspace = Workspace.of(view.project.folder)
     workspace.prepare()
     memory = ContentMemory(workspace.root / FOLDER)

@@ -101,10 +101,12 @@ def call(world: World, root: Path, words: list[str]) -> dict[str, Any]:
 
 
 WITHOUT_DOCUMENT = {"serve"}
-ELSEWHERE = {"test", "gate", "resolve", "pull", "workflow", "visibility", "doctor", "dispatched"}
+ELSEWHERE = {"test", "gate", "resolve", "pull", "workflow", "visibility", "doctor", "dispatched", "prune"}
+ELSEWHERE |= {"prune --undo"}
 """Compared where images can be run, ``tests/unit/imagetest``, where they are scanned, ``tests/e2e/gate``, where
 metadata is signed, ``tests/unit/consume``, where workflows are rendered, ``tests/unit/workflow``, where the
-registry has GHCR's habits, ``tests/e2e/visibility``, and where GitHub starts runs, ``tests/unit/engine``."""
+registry has GHCR's habits, ``tests/e2e/visibility``, where something is deleted, ``tests/e2e/retention``, and where
+GitHub starts runs, ``tests/unit/engine``."""
 
 
 def test_every_command_is_documented() -> None:

@@ -60,7 +60,7 @@ def command(
         view = await open_view(folder, registry, root)
         transacting = Transacting(Wishes(wait), stop=lambda: interrupt.asked, protected=interrupt.protected)
         with output.progress() as emit:
-            async with open_cleaning(view, root, transacting, emit=emit) as cleaning:
+            async with open_cleaning(view, root, transacting, emit=emit, to_undo=undo) as cleaning:
                 if undo:
                     undone = await cleaning.undoer.undo(undo_run)
                     output.result(*undone_result(undone))
