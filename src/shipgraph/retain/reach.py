@@ -152,8 +152,6 @@ def _connect_tags(graph: Graph, inventory: Inventory, reading: Reading) -> None:
         for document in documents:
             for member in reading.members.get(immutable_tag, ()):
                 graph.add(document, member, Link.MEMBER)
-            for record in reading.sets.get(immutable_tag, ()):
-                graph.add(document, record, Link.SET)
     if not reading.attached:
         return
     shortened = {digest[:71]: number for number, digest in enumerate(inventory.digests) if digest[:6] == "sha512"}

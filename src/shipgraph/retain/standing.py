@@ -54,9 +54,8 @@ def rank_releases(
             continue
         parts = judge.parts(settled.immutable_tag)
         standing.kept = {name: parts[name] for name in parts if policy.count(name) > complete}
-        # Where its metadata stays, all of it does, whatever the other counts say.
         whole = policy.count(policy.metadata) > complete
-        standing.lacks = judge.lacks(settled.immutable_tag, parts if whole else standing.kept, whole=whole)
+        standing.lacks = judge.lacks(settled.immutable_tag, parts, whole=whole)
         complete += not standing.lacks
     return standings
 
@@ -83,12 +82,13 @@ class _Judge:
         return parts
 
     def lacks(self, immutable_tag: str, parts: dict[str, list[int]], *, whole: bool) -> str:
-        """What a release lacks in the repositories that should have all of it; empty for nothing.
+        """What a release lacks; empty for nothing. ``whole``: its metadata has to be there, and so all that it names.
 
-        What the counts let go of a release before doesn't make it incomplete: otherwise it would not count where it
-        still stays, and stay there for ever.
+        Beyond the metadata's count only what is there is looked at. What the counts let go of a release before doesn't
+        make it incomplete: otherwise it would not count where it still stays, and stay there for ever. What goes takes
+        its metadata with it first, and evidence last, so nothing looks broken that was only half cleaned up.
         """
-        documents = self._reading.metadata.get(immutable_tag, []) if whole else []
+        documents = self._reading.metadata.get(immutable_tag, [])
         if whole and not documents:
             return "its metadata"
         for document in documents:

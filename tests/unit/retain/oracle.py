@@ -56,7 +56,6 @@ def needs_of(world: World, at: Place) -> tuple[set[Place], set[Place]]:
     mutual |= {(place, f"{match[1]}:{match[2]}") for tag in stored.tags if (match := ABOUT.fullmatch(tag))}
     releases = {release for tag in stored.tags if (release := release_of(place, tag))}
     if digest in world.documents and world.documents[digest][1] is not State.ABORTED:
-        releases.add(world.documents[digest][0])
         needs |= {
             other
             for other, there in world.store.items()

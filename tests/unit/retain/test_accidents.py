@@ -330,3 +330,16 @@ def test_evidence_that_is_young_holds_what_it_is_about(world: World) -> None:
     old = latest(world, 1)
     world.prove(APP, old, Evidence.GATE)
     assert stays(world.plan(world.policy(default=1)), APP, old, *children(world, APP, old))
+
+
+def test_a_build_record_that_stays_keeps_what_was_built(world: World) -> None:
+    """Whoever finds the record may rely on it."""
+    old = latest(world, 1)
+    record = next(
+        d
+        for (place, d), one in world.store.items()
+        if place == METADATA and Name(APP, old) in one.node.names and not one.node.release
+    )
+    world.tag(METADATA, record, "mine")
+    world.wait(60)
+    assert stays(world.plan(world.policy(default=1)), APP, old, *children(world, APP, old))

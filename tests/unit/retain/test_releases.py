@@ -185,14 +185,14 @@ def test_a_release_of_which_an_image_is_gone_doesnt_count() -> None:
     assert [one.rank for one in plan.releases] == [0, 0, 1, 2]
 
 
-def test_what_is_not_complete_only_where_no_count_keeps_it_makes_no_difference_there() -> None:
-    """Counts of the images alone say nothing while metadata stays, for with it all stays."""
+def test_what_lacks_something_where_no_count_keeps_it_is_not_complete_either() -> None:
     world = World()
     for number in range(1, 6):
         world.release(number, proven=False)
         world.wait(1)
-    plan = world.plan(world.policy({"app": 0, "base": 0, "proxy": 0}, default=1))
-    assert all(not one.complete for one in plan.releases)
+    for keep in ({"app": 0, "base": 0, "proxy": 0, "demo-metadata": 1}, {"app": 1, "demo-payload": 1}):
+        plan = world.plan(world.policy(keep, default=0))
+        assert all(not one.complete for one in plan.releases)
 
 
 def test_unfinished_releases_stay_thirty_days_from_the_last_push() -> None:
