@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 ROUNDS: Final = 5
 MAX_REFERRERS: Final = 20_000
+MAX_PAGES: Final = 500
 MEMORY_SECONDS: Final = 60.0
 _NO_API: Final = frozenset({301, 302, 303, 307, 308, 400, 404, 405, 501})
 
@@ -114,7 +115,7 @@ class Referrers:
         found: list[Descriptor] = []
         seen: set[str] = set()
         while path is not None:
-            if path in seen or len(found) > MAX_REFERRERS:
+            if path in seen or len(seen) >= MAX_PAGES or len(found) > MAX_REFERRERS:
                 raise RegistryError(f"{where}: the registry's pages have no end")
             seen.add(path)
             call = Call(

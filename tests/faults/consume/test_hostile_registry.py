@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import itertools
+import json
 import re
 import threading
 from contextlib import asynccontextmanager
@@ -19,9 +21,10 @@ from shipgraph.consume.channel import read_believed
 from shipgraph.consume.install import Installed, install
 from shipgraph.consume.memory import SerialMemory
 from shipgraph.embedded.serving import serve
-from shipgraph.errors import ShipgraphError
+from shipgraph.errors import RegistryError, ShipgraphError
 from shipgraph.evidence.referrers import ReferrerVerifier
 from shipgraph.oci.descriptor import Descriptor
+from shipgraph.oci.digest import Digest
 from shipgraph.store.content import from_bytes
 from shipgraph.store.disk import DiskStore
 
@@ -171,6 +174,31 @@ async def test_an_endless_answer_is_left_and_nothing_is_installed(scene: Scene, 
     installed = scene.place / "installed"
     assert not _exists(installed / "current")
     assert not [place for place in _files(installed) if place.name != ".lock"], "nothing of it is left on the disk"
+
+
+@pytest.mark.parametrize("each", [500, 0], ids=["full pages", "empty pages"])
+async def test_a_list_of_referrers_without_end_is_left(scene: Scene, each: int) -> None:
+    pages = itertools.count()
+
+    def answer(wire: Wire, asked: Asked) -> None:
+        number = next(pages)
+        entry = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 2}
+        entries = [{**entry, "digest": f"sha256:{number * 1000 + place:064x}"} for place in range(each)]
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
+        if number > 1000:
+            wire.reply(500)  # the test has failed; let it say so
+            return
+        more = f'<{asked.path.partition("?")[0]}?page={number}>; rel="next"'
+        wire.reply(200, json.dumps(index).encode(), Content_Type=str(index["mediaType"]), Link=more)
+
+    with serving(answer) as server:
+        remote, transport = client(server, attempts=1)
+        try:
+            with pytest.raises(RegistryError, match="no end"):
+                await remote.referrers(META, Digest.of(b"anything"))
+        finally:
+            transport.close()
+    assert next(pages) <= 501
 
 
 def _exists(place: Path) -> bool:

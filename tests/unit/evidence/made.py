@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from shipgraph.oci.manifest import ImageManifest
-    from shipgraph.store.memory import MemoryStore
+    from shipgraph.store.protocols import Store
 
 REPOSITORY = "acme/demo-app"
 AMD64, ARM64 = Digest.of(b"the image for amd64"), Digest.of(b"the image for arm64")
@@ -63,7 +63,7 @@ def good(kind: Kind, *digests: Digest) -> Statement:
     return make_statement([("app", digest) for digest in digests or (AMD64,)], *GOOD[kind])
 
 
-async def push_subject(store: MemoryStore, name: str = "app", repository: str = REPOSITORY) -> ImageManifest:
+async def push_subject(store: Store, name: str = "app", repository: str = REPOSITORY) -> ImageManifest:
     """Something in a registry that evidence can be about."""
     await store.push_blob(repository, EMPTY_DESCRIPTOR, from_bytes(EMPTY_CONFIG))
     manifest = build_artifact("application/vnd.example", [], annotations={"name": name})

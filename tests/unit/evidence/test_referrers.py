@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from shipgraph.errors import EvidenceMissing
-from shipgraph.evidence.bundle import BUNDLE_TYPE, make_key_bundle
-from shipgraph.evidence.referrers import ANNOTATION_PREDICATE, ReferrerVerifier, attach_bundle, read_bundles
+from shipgraph.evidence.bundle import BUNDLE_TYPE, MAX_BUNDLE, make_key_bundle
+from shipgraph.evidence.referrers import (
+    ANNOTATION_PREDICATE,
+    MOST_BUNDLES,
+    ReferrerVerifier,
+    attach_bundle,
+    read_bundles,
+)
 from shipgraph.evidence.requirements import Kind, Subject, survey
 from shipgraph.evidence.trust import SignerRule
 from shipgraph.oci.descriptor import Descriptor
 from shipgraph.oci.manifest import EMPTY_CONFIG, EMPTY_DESCRIPTOR, build_artifact
 from shipgraph.store.content import from_bytes
+from shipgraph.store.decorators.counted import Counted
 from shipgraph.store.memory import MemoryStore
 
 from .made import REPOSITORY, good, new_signer, policy_of, push_subject
+
+if TYPE_CHECKING:
+    from shipgraph.store.protocols import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +67,28 @@ async def test_good_evidence_counts_beside_any_amount_of_bad() -> None:
     nobody = await ReferrerVerifier(store, policy_of(new_signer())).find(REPOSITORY, subject.digest, Kind.GATE)
     assert nobody.verified is None
     assert len(nobody.reasons) == 5
+
+
+async def test_what_is_too_large_for_a_bundle_is_not_even_read() -> None:
+    store = Counted(MemoryStore())
+    subject = await push_subject(store)
+    await _attach_rubbish(store, subject.descriptor, b"x" * (MAX_BUNDLE + 1))
+    before = store.count("blob")
+    finding = await ReferrerVerifier(store, policy_of(SIGNER)).find(REPOSITORY, subject.digest, Kind.GATE)
+    assert finding.verified is None
+    assert "more than a bundle may" in finding.reasons[0]
+    assert store.count("blob") == before
+
+
+async def test_no_more_bundles_are_read_than_there_may_honestly_be() -> None:
+    store = Counted(MemoryStore())
+    subject = await push_subject(store)
+    for number in range(MOST_BUNDLES + 20):
+        await _attach_rubbish(store, subject.descriptor, f"rubbish {number}".encode())
+    before = store.count("blob")
+    finding = await ReferrerVerifier(store, policy_of(SIGNER)).find(REPOSITORY, subject.digest, Kind.GATE)
+    assert finding.verified is None
+    assert store.count("blob") - before == len(finding.reasons) == MOST_BUNDLES
 
 
 async def test_evidence_copied_to_another_platform_does_not_count() -> None:
@@ -107,7 +141,7 @@ async def test_an_unsigned_statement_is_no_evidence() -> None:
     )
 
 
-async def _attach_rubbish(store: MemoryStore, subject: Descriptor, content: bytes) -> None:
+async def _attach_rubbish(store: Store, subject: Descriptor, content: bytes) -> None:
     layer = Descriptor.of(BUNDLE_TYPE, content)
     await store.push_blob(REPOSITORY, EMPTY_DESCRIPTOR, from_bytes(EMPTY_CONFIG))
     await store.push_blob(REPOSITORY, layer, from_bytes(content))
