@@ -21,12 +21,16 @@ pytestmark = pytest.mark.real
 JOBS = ("rehearse-linux-amd64", "rehearse-linux-arm64")
 
 
+RUNS = ".shipgraph/runs.sqlite"
+"""What GitHub itself notes about the run."""
+
+
 def files_of(folder: Path) -> dict[str, str]:
     """Every file and the hash of its content."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path != folder / RUNS
     }
 
 
