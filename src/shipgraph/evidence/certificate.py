@@ -61,7 +61,7 @@ class _Anybody:
     The package's own policy of that kind logs, for each signature, that nothing was verified.
     """
 
-    def verify(self, cert: Certificate) -> None:
+    def verify(self, _certificate: Certificate) -> None:
         """Take any certificate."""
 
 
