@@ -82,7 +82,7 @@ class ActionsProgress:
                 self._started[task] = time.monotonic()
                 self._write(self._line(f"{title}: started"))
             case LogLine(task, line):
-                self._lines.setdefault(task, deque(maxlen=KEPT_LINES)).append(line[:_LINE])
+                self._lines.setdefault(task, deque(maxlen=KEPT_LINES)).append(self._redactor(line)[:_LINE])
             case Finished(task, title, outcome, seconds):
                 seconds = seconds or self._since(task)
                 self._tasks.append(Task(title, outcome, seconds))
@@ -110,7 +110,7 @@ class ActionsProgress:
             return
         # One write: other tasks write too, and nothing of theirs may stand where the runner doesn't listen.
         silence = secrets.token_hex(16)
-        shown = self._redactor("\n".join(lines)).replace("\r", "\n")
+        shown = "\n".join(lines).replace("\r", "\n")
         head = f"::group::{_data(line.lstrip(':'))}"
         self._write(f"{head}\n::stop-commands::{silence}\n{shown}\n::{silence}::\n::endgroup::")
 

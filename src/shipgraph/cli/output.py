@@ -106,7 +106,7 @@ class Output:
         if self.drawn:
             from shipgraph.cli.terminal import drawn_progress
 
-            with drawn_progress() as emit:
+            with drawn_progress(self._redactor) as emit:
                 yield emit
         elif self._actions:
             from shipgraph.cli.actions import ActionsProgress

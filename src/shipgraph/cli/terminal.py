@@ -12,14 +12,22 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from shipgraph.events import Emit, Event, Failed, Finished, LogLine, Note, Progressed, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LINE = 70
 
 
 @contextmanager
-def drawn_progress() -> Iterator[Emit]:
-    """A line for each running task with its last log line or its bar; finished ones scroll away above."""
+def drawn_progress(clean: Callable[[str], str] = str) -> Iterator[Emit]:
+    """A line for each running task with its last log line or its bar; finished ones scroll away above.
+
+    Args:
+        clean: takes secrets out of text.
+    """
+
+    def shown(text: str) -> str:
+        return escape(clean(text))
+
     console = Console(stderr=True, highlight=False)
     progress = Progress(
         SpinnerColumn(),
@@ -40,19 +48,19 @@ def drawn_progress() -> Iterator[Emit]:
     def emit(event: Event) -> None:
         match event:
             case Started(task, title, total):
-                running[task] = progress.add_task(escape(title), total=total, line="")
+                running[task] = progress.add_task(shown(title), total=total, line="")
             case Progressed(task, done, total) if task in running:
                 progress.update(running[task], completed=done, total=total, line=f"{done / 1e6:.0f} MB")
             case LogLine(task, line) if task in running:
-                progress.update(running[task], line=escape(line.strip()[:LINE]))
+                progress.update(running[task], line=escape(clean(line.strip())[:LINE]))
             case Finished(task, title, outcome, seconds):
                 time = f" [dim]{seconds:.1f} s[/]" if seconds else ""
-                end(task, f"[green]✓[/] {escape(title)}: {escape(outcome)}{time}")
+                end(task, f"[green]✓[/] {shown(title)}: {shown(outcome)}{time}")
             case Failed(task, title, reason, log):
-                place = f" [dim](log: {escape(log)})[/]" if log else ""
-                end(task, f"[red]✗[/] {escape(title)}: {escape(reason.splitlines()[0])}{place}")
+                place = f" [dim](log: {shown(log)})[/]" if log else ""
+                end(task, f"[red]✗[/] {shown(title)}: {shown(reason.splitlines()[0])}{place}")
             case Note(text, warning):
-                progress.console.print(f"[yellow]![/] {escape(text)}" if warning else f"[dim]·[/] {escape(text)}")
+                progress.console.print(f"[yellow]![/] {shown(text)}" if warning else f"[dim]·[/] {shown(text)}")
             case _:
                 pass
 

@@ -143,6 +143,11 @@ def test_a_log_of_endless_lines_is_cut() -> None:
     assert len(said) < 2000 * 4100
 
 
+def test_a_token_at_the_cut_is_not_shown_in_part() -> None:
+    said = shown(LogLine("a", "x" * 3990 + TOKEN), Finished("a", "a", "built"), redactor=Redactor([TOKEN]))
+    assert TOKEN[:8] not in said
+
+
 def test_every_mistake_of_the_file_is_marked_at_its_line(step: Step) -> None:
     project = step.folder / "inner"
     project.mkdir()
@@ -310,6 +315,19 @@ def test_a_key_in_pem_is_taken_out_line_by_line_and_its_frame_is_not() -> None:
     pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49\nZZZZZZZZZZZZ\n-----END PRIVATE KEY-----\n"
     clean = Redactor.of({"SHIPGRAPH_SIGNING_KEY": pem})
     assert clean(pem) == "-----BEGIN PRIVATE KEY-----\n***\n***\n-----END PRIVATE KEY-----\n"
+
+
+def test_a_terminal_shows_no_token_either(capsys: pytest.CaptureFixture[str]) -> None:
+    from shipgraph.cli.terminal import drawn_progress
+
+    with drawn_progress(Redactor([TOKEN])) as emit:
+        emit(Started("a", TOKEN))
+        emit(LogLine("a", "x" * 60 + TOKEN))
+        emit(Note(TOKEN))
+        emit(Failed("a", TOKEN, TOKEN, TOKEN))
+    shown_there = capsys.readouterr().err
+    assert TOKEN[:8] not in shown_there
+    assert "***" in shown_there
 
 
 def test_words_are_no_secrets() -> None:
