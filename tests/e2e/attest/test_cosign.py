@@ -142,6 +142,30 @@ async def test_bundles_in_files_are_verified_without_a_network(
     assert accepted == {name: name == "good" for name in cases}
 
 
+async def test_a_keys_bundles_in_files_are_verified_without_a_network(shop: Shop, tmp_path: Path) -> None:
+    signer = new_signer()
+    key = write_key(signer, tmp_path)
+    index, platforms = await shop.image("acme/demo")
+    (tmp_path / "manifest.json").write_bytes(index.raw)
+    other = next(iter(platforms.values())).digest
+    (good,) = await signer.sign([about(index.digest)])
+    (foreign,) = await new_signer().sign([about(index.digest)])
+    (swapped,) = await signer.sign([about(other)])
+    cases = {
+        "good": good.raw,
+        **forgeries(good.raw, foreign.raw, index.digest, other),
+        "another subject": swapped.raw,
+    }
+    verify = ("verify-blob-attestation", "--bundle", "bundle.json", "--type", "slsaprovenance1")
+    accepted = {}
+    for name, raw in cases.items():
+        (tmp_path / "bundle.json").write_bytes(raw)
+        arguments = (*verify, "--key", key, "--insecure-ignore-tlog", "manifest.json")
+        said = await anyio.to_thread.run_sync(partial(cosign, *arguments, home=tmp_path, offline=True))
+        accepted[name] = said.accepted
+    assert accepted == {name: name == "good" for name in cases}
+
+
 async def test_what_is_in_the_registry_is_what_cosign_downloads(shop: Shop, tmp_path: Path) -> None:
     signer = new_signer()
     index, _ = await shop.image("acme/demo")
