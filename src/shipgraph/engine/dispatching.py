@@ -90,8 +90,7 @@ async def start_instead(view: Release, operation: Operation, *, registry: str | 
     if not known or not view.project.evidence or may_sign_here(view, operation.channel):
         return None
     repository, workflow = source_repository(view.source), view.project.workflow.file
-    git = await read_git(view.project.folder)
-    if repository is None or not await anyio.Path(git.root / FOLDER / workflow).is_file():
+    if repository is None or not await has_workflow(view):
         return None  # there is nobody to ask; that nothing here may sign is told where it is to be signed
     _check_options(operation)
     ref = ref_for(view, operation)
@@ -107,6 +106,16 @@ async def start_instead(view: Release, operation: Operation, *, registry: str | 
     async with actions_api(*TOKENS, retries=RetryPolicy(attempts=1)) as api:
         found = await dispatch(api, repository, workflow, ref, operation.inputs, web=web())
     return Started(repository, workflow, ref, operation, found.page, found.run)
+
+
+async def has_workflow(view: Release) -> bool:
+    """Whether the project's workflow is where GitHub looks for it.
+
+    Raises:
+        GitError
+    """
+    git = await read_git(view.project.folder)
+    return await anyio.Path(git.root / FOLDER / view.project.workflow.file).is_file()
 
 
 def may_sign_here(view: Release, channel: str) -> bool:

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from shipgraph.build.emulation import can_run
 from shipgraph.build.select import select_builder
+from shipgraph.engine.dispatching import has_workflow
 from shipgraph.engine.github_api import first_of, packages_api, source_repository
 from shipgraph.engine.opening import MissingRoot, open_target
 from shipgraph.engine.signing import ENVIRONMENT_KEY, KEY_VARIABLE, is_local
@@ -179,13 +180,15 @@ async def _signing(view: Release, workspace: Workspace, host: str) -> Finding:
         key, origin = load_key(place), str(place)
     elif is_local(view, host):
         return Finding(name, State.OK, "the first rehearsal makes a key")
+    elif await has_workflow(view) and spec.by != "key" and os.environ.get("GITHUB_ACTIONS") != "true":
+        return Finding(name, State.WARNING, "nothing here can sign: releases are the workflow's", _KEYLESS)
     else:
         state = State.FAILED if view.project.evidence else State.WARNING
         return Finding(
             name,
             state,
             f"there is no key: neither ${KEY_VARIABLE} nor {place}",
-            "`shipgraph attest --print-key` makes one",
+            "`shipgraph attest --print-key` makes one; or run it in a job with `permissions: id-token: write`",
         )
     trusted = [one.name for one in spec.keys if one.hint == key.public.hint]
     if not trusted and not is_local(view, host):
