@@ -343,3 +343,10 @@ def test_a_build_record_that_stays_keeps_what_was_built(world: World) -> None:
     world.tag(METADATA, record, "mine")
     world.wait(60)
     assert stays(world.plan(world.policy(default=1)), APP, old, *children(world, APP, old))
+
+
+@pytest.mark.parametrize("ending", ["", ".sig"])
+def test_a_signature_or_a_list_that_is_young_holds_what_its_tag_says_it_is_about(world: World, ending: str) -> None:
+    old = latest(world, 1)
+    world.manifest(APP, "signed a moment ago", old.replace(":", "-") + ending)
+    assert stays(world.plan(world.policy(default=1)), APP, old, *children(world, APP, old))
