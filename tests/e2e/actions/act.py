@@ -83,6 +83,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     table: Mapping[str, Path] = equivalents.TABLE,
     lacking: tuple[str, ...] = (),
+    powerless: bool = False,
     settled: Mapping[str, Settled] | None = None,
     only: tuple[str, ...] | None = None,
     number: int = 1001,
@@ -96,6 +97,7 @@ def run(
         environment: what every step of every job finds, beside a PATH.
         lacking: jobs that are run as well, before themselves, once without each of their permissions: as
             ``JOB--without-PERMISSION``.
+        powerless: tokens may do nothing at all, so that each job that starts ends at its checkout.
         settled: jobs of an earlier attempt, which are not run again.
         only: of the others, all but these are left out as skipped.
 
@@ -120,7 +122,7 @@ def run(
     for job in workflow["jobs"]:
         if job in settled:
             continue
-        allowed = permissions(workflow, job)
+        allowed = {} if powerless else permissions(workflow, job)
         claims = {
             "sub": f"https://github.com/{REPOSITORY}/.github/workflows/{file}@{event.ref}",
             "repository": REPOSITORY,

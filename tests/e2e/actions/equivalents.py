@@ -3,6 +3,7 @@
 | action | equivalent |
 | --- | --- |
 | actions/checkout | ``equivalents/checkout``: git, with the job's token, at the depth asked for |
+| actions/github-script | ``equivalents/github-script``: nothing; it passes on the address of a cache that is not here |
 | shipgraph's own | ``equivalents/shipgraph``: the tests' installation; without ``keyless`` there is no ``sigstore`` |
 
 The credentials of ghcr.io come from a step's environment. The registry here has another name, so docker's
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).with_name("equivalents")
 OWN = "acme/shipgraph"
-TABLE = {"actions/checkout": FOLDER / "checkout", OWN: FOLDER / "shipgraph"}
+TABLE = {
+    "actions/checkout": FOLDER / "checkout",
+    "actions/github-script": FOLDER / "github-script",
+    OWN: FOLDER / "shipgraph",
+}
 
 
 def resolve(workflow: Mapping[str, Any], tree: Path, table: Mapping[str, Path]) -> dict[str, Path]:

@@ -66,3 +66,9 @@ def _about(example: dict[str, Any]) -> dict[str, Any]:
         "private": False,
     }
     return document
+
+
+def in_fork(event: Event) -> Event:
+    """The same event in a repository that is a fork of another."""
+    document = {**event.document, "repository": {**event.document["repository"], "fork": True}}
+    return Event(event.name, document, event.ref, event.commit)
