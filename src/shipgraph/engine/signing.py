@@ -52,7 +52,8 @@ def trust_of(release: Release, workspace: Workspace, host: str) -> TrustPolicy:
     identities = spec.identities
     if identities is None:
         branch = f"refs/heads/{release.project.default_branch}"
-        identities = (Identity(release.source, refs=(branch, "refs/tags/*")),) if release.source else ()
+        workflow = f".github/workflows/{release.project.workflow.file}"
+        identities = (Identity(release.source, workflow, (branch, "refs/tags/*")),) if release.source else ()
     keys = spec.keys
     place = workspace.root / KEY_PLACE
     if is_local(release, host) and place.exists():
