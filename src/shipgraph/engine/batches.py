@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from shipgraph.promote.cleaning import plan_batch
 from shipgraph.promote.driver import Driver, Liveness, nobody_knows
 from shipgraph.promote.protocol import Settled, transact
@@ -18,10 +20,9 @@ if TYPE_CHECKING:
     from shipgraph.channel.journal import Batch, Owner
     from shipgraph.engine.releasing import Transacting
     from shipgraph.events import Emit
-    from shipgraph.oci.digest import Digest
     from shipgraph.project.release import Release
     from shipgraph.promote.timing import Timing
-    from shipgraph.store.protocols import Store
+    from shipgraph.store.protocols import Expect, Store
 
 BATCH: Final = 60
 """Deletions under one claim: at GitHub's pace a release that waits for the journal waits for less than a minute."""
@@ -46,6 +47,8 @@ class Claims:
         self._view, self._store, self._timing, self._transacting = view, store, timing, transacting
         self._emit, self._alive = emit, alive
         self.run = f"{owner.run}-{owner.nonce[:8]}"
+        self.lag = timing.lag
+        self._held = False
         project = view.project
         self._terms = Terms(
             project.name,
@@ -56,15 +59,16 @@ class Claims:
             wait=transacting.wishes.wait,
         )
 
-    async def hold(
-        self, batch: Batch, since: Digest | None, seconds: float, work: Callable[[float], Awaitable[None]]
-    ) -> bool:
+    async def hold(self, batch: Batch, since: Expect, seconds: float, work: Callable[[float], Awaitable[bool]]) -> bool:
         """Do a batch's work while the journal is ours; False if it has gone on since, and nothing was done.
 
         Raises:
             ChannelBusy, ForeignJournal, Stopped, RegistryError: nothing was done.
             TransactionUnfinished: the journal stays open.
         """
+        if self._held and self._timing.lag:
+            await anyio.sleep(self._timing.lag)  # else our own claim may be read, though we have closed it
+        self._held = True
         driver = Driver(
             self._store,
             self._view.metadata_repository,

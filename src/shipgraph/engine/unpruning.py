@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, Batch, decode_entry
 from shipgraph.channel.metadata import rfc3339
 from shipgraph.engine.batches import BATCH, SLACK, write_record
@@ -16,6 +18,7 @@ from shipgraph.oci.digest import Digest
 from shipgraph.records.document import read_document
 from shipgraph.records.prune import Done, Outcome, PruneRecord
 from shipgraph.retain.restoring import Restoring, cleanups, missing
+from shipgraph.store.protocols import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +77,8 @@ class Undoer:
             Stopped, RegistryError, TransactionUnfinished
         """
         began = time.time()
-        journal, entries = await self._entries()
-        found = cleanups(entries)
+        await anyio.sleep(self._claims.lag)  # the journal may not show yet what was deleted a moment ago
+        found = cleanups(await self._entries())
         if run is not None:
             found = [one for one in found if one.run == run]
             if not found:
@@ -88,7 +91,7 @@ class Undoer:
         self._emit(Started(TASK, title))
         restoring = Restoring(self._store, self._shelf, self._transacting.stop, self._clock)
         # what was deleted last comes back first: parts before what is made of them
-        left = await self._batches(restoring, cleanup, list(reversed(gone)), journal)
+        left = await self._batches(restoring, cleanup, list(reversed(gone)))
         restored = sum(one.done is Done.RESTORED for one in restoring.done.values())
         if not restored and not left:
             raise NotFound(
@@ -100,9 +103,7 @@ class Undoer:
         await write_record(self._store, self._view.metadata_repository, record)
         return Undone(cleanup, record, len(left), len(lacking) - 1)
 
-    async def _batches(
-        self, restoring: Restoring, cleanup: Cleanup, left: list[Removal], journal: Digest | None
-    ) -> list[Removal]:
+    async def _batches(self, restoring: Restoring, cleanup: Cleanup, left: list[Removal]) -> list[Removal]:
         """Batch after batch; what is left."""
         while left:
             room = min(BATCH, self._shelf.allowance())
@@ -112,8 +113,8 @@ class Undoer:
             batch = left[:room]
             entry = Batch(run=self._claims.run, removals=tuple(batch), undoes=cleanup.run)
             seconds = SLACK + 4 * self._shelf.pace * len(batch)
-            if not await self._claims.hold(entry, journal, seconds, partial(restoring.batch, batch)):
-                raise Conflict("somebody else has written to the journal meanwhile", hint="run the same command again")
+            # whatever was decided since the journal was read: it can't have relied on what was deleted
+            await self._claims.hold(entry, ANY, seconds, partial(restoring.batch, batch))
             if restoring.error is not None:
                 raise restoring.error
             if self._transacting.stop():
@@ -126,8 +127,8 @@ class Undoer:
             left = rest
         return left
 
-    async def _entries(self) -> tuple[Digest | None, list[JournalEntry]]:
-        """The journal, and its entries of the last days, the newest first."""
+    async def _entries(self) -> list[JournalEntry]:
+        """The journal's entries of the last days, the newest first."""
         repository = self._view.metadata_repository
         found = await self._store.resolve(repository, JOURNAL)
         horizon = await self._store.now() - DAYS * 86400
@@ -140,7 +141,7 @@ class Undoer:
                 break
             entries.append(entry)
             digest = None if entry.previous is None else Digest.parse(entry.previous)
-        return None if found is None else found.digest, entries
+        return entries
 
     def _record(self, cleanup: Cleanup, restoring: Restoring, began: float, left: int) -> PruneRecord:
         return PruneRecord(

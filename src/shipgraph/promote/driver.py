@@ -105,7 +105,7 @@ class Driver:
         stop: Callable[[], bool] = lambda: False,
         alive: Liveness = nobody_knows,
         untagger: Untagger | None = None,
-        work: Callable[[float], Awaitable[None]] | None = None,
+        work: Callable[[float], Awaitable[bool]] | None = None,
         metadata_type: str = "",
         pace: float | None = None,
     ) -> None:

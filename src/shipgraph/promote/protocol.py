@@ -48,6 +48,7 @@ from shipgraph.promote.steps import (
     close,
     fresh_tags,
     look,
+    note_unknown,
     prepare,
     put_all,
     read_journal,
@@ -250,7 +251,9 @@ def _carry_out(session: Session, draft: Draft, seen: JournalSeen) -> Steps[Settl
         if draft.untag:
             yield Untag(draft.untag)
         if draft.batch is not None:
-            yield Work(session.deadline)
+            unknown: bool = yield Work(session.deadline)
+            if unknown:
+                yield from note_unknown(session)
         yield from move_first(session, states)  # 5
         yield from commit(session, states)  # 6
     except Refusal as refusal:

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
+
 from shipgraph.channel.journal import Removal
-from shipgraph.errors import ShipgraphError
+from shipgraph.errors import RegistryUnavailable, ShipgraphError
 from shipgraph.records.prune import Done, PrunedVersion
 from shipgraph.retain.reach import BEFORE, Reached
 from shipgraph.retain.shelf import Kept
@@ -95,16 +97,22 @@ class Applying:
                 if link in BEFORE and target in going:
                     self._needed_by.setdefault(going[target], []).append(place)
 
-    async def batch(self, deletions: Sequence[Deletion], deadline: float) -> None:
-        """Delete these, as far as there is time; errors that end it are left in ``Progress.error``."""
+    async def batch(self, deletions: Sequence[Deletion], deadline: float) -> bool:
+        """Delete these, as far as there is time; whether a request of ours may still land.
+
+        An error that ends it is left in ``Progress.error``.
+        """
         try:
-            held = await self._held_by_what_is_new()
-            for deletion in deletions:
-                if self._stop() or self._clock() + self._shelf.pace >= deadline:
-                    return
-                await self._one(deletion, held)
+            with anyio.move_on_after(max(0.0, deadline - self._clock())) as scope:
+                held = await self._held_by_what_is_new()
+                for deletion in deletions:
+                    if self._stop() or self._clock() + self._shelf.pace >= deadline:
+                        break
+                    await self._one(deletion, held)
         except ShipgraphError as error:
             self._progress.error = error
+            return isinstance(error, RegistryUnavailable)
+        return scope.cancelled_caught
 
     async def _one(self, deletion: Deletion, held: Reached) -> None:
         place, note = key(deletion), self._progress.note

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from shipgraph.errors import NotFound, ShipgraphError, TagMoved
+from shipgraph.errors import NotFound, RegistryUnavailable, ShipgraphError, TagMoved
 from shipgraph.oci.digest import Digest
 from shipgraph.records.prune import Done, PrunedVersion
 from shipgraph.store.protocols import Fetcher, Prober, Resolver, Tagger
@@ -68,23 +68,26 @@ class Restoring:
     done: dict[tuple[str, str], PrunedVersion] = field(default_factory=dict)
     error: ShipgraphError | None = None
 
-    async def batch(self, removals: Sequence[Removal], deadline: float) -> None:
-        """Bring these back, as far as there is time."""
+    async def batch(self, removals: Sequence[Removal], deadline: float) -> bool:
+        """Bring these back, as far as there is time; whether a request of ours may still land."""
         try:
-            for removal in removals:
-                if self.stop() or self.clock() + self.shelf.pace >= deadline:
-                    return
-                done, detail = await self._one(removal)
-                self.done[removal.repository, removal.digest] = PrunedVersion(
-                    repository=removal.repository,
-                    digest=removal.digest,
-                    done=done,
-                    tags=removal.tags,
-                    id=removal.id,
-                    detail=detail,
-                )
+            with anyio.move_on_after(max(0.0, deadline - self.clock())) as scope:
+                for removal in removals:
+                    if self.stop() or self.clock() + self.shelf.pace >= deadline:
+                        break
+                    done, detail = await self._one(removal)
+                    self.done[removal.repository, removal.digest] = PrunedVersion(
+                        repository=removal.repository,
+                        digest=removal.digest,
+                        done=done,
+                        tags=removal.tags,
+                        id=removal.id,
+                        detail=detail,
+                    )
         except ShipgraphError as error:
             self.error = error
+            return isinstance(error, RegistryUnavailable)
+        return scope.cancelled_caught
 
     async def _one(self, removal: Removal) -> tuple[Done, str]:
         try:

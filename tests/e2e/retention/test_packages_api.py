@@ -192,6 +192,23 @@ async def test_a_manifest_that_is_listed_and_cannot_be_read_ends_it_and_is_named
         assert w.hand.deletes == []
 
 
+async def test_tags_that_read_as_they_were_for_a_while_confuse_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
+) -> None:
+    root = copied(ghcr_history)
+    async with world(tmp_path, monkeypatch, ghcr=True, root=root, lag=0.7, flapping=0.5) as w:
+        async with w.cleaning() as cleaning:
+            cleaning.pruner._batch = 30
+            done = await cleaning.pruner.prune(Wish(apply=True))
+        assert done.record is not None
+        assert done.record.outcome is Outcome.COMPLETE
+        assert await w.walk() == []
+        async with w.cleaning() as cleaning:
+            assert await cleaning.undoer.undo() is not None
+        for number in range(1, 7):
+            assert await w.walk_release(w.release_of(number)) == []
+
+
 async def test_github_asking_to_wait_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
 ) -> None:
@@ -276,10 +293,11 @@ async def test_another_transaction_that_is_open_is_not_disturbed(
             listing, _ = await first.pruner.plan()
             results = []
 
-            async def meanwhile(deadline: float) -> None:
+            async def meanwhile(deadline: float) -> bool:
                 with pytest.raises(ChannelBusy):
                     await second.pruner.prune(Wish(apply=True))
                 results.append(deadline)
+                return False
 
             held = await first.pruner._claims.hold(Batch(run="one", removals=()), listing.journal, 30, meanwhile)
             assert held

@@ -397,7 +397,7 @@ async def world(
         clock = lambda: time.time() + calendar[0]  # noqa: E731 (a clock)
         mode = Ghcr(root / ".shipgraph", ACCOUNTS, habits=Habits(clock=clock, write_rate=0, read_rate=0, **habits))
     async with serve(DiskStore(root, durable=False), ghcr=mode, on_request=hand) as host:
-        variables = make_project(folder / "project", host, retention)
+        variables = make_project(folder / "project", host, retention, lag=habits.get("lag", 0.0))
         for name in ("GITHUB_RUN_ID", "GITHUB_API_URL", "GHCR_PAT", "GITHUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
@@ -406,10 +406,10 @@ async def world(
         yield World(folder / "project", root, host, hand, mode, calendar, view, variables)
 
 
-def make_project(folder: Path, host: str, retention: str, token: str = WORKFLOW) -> dict[str, str]:
+def make_project(folder: Path, host: str, retention: str, token: str = WORKFLOW, *, lag: float = 0.0) -> dict[str, str]:
     """The project's folder; the environment in which its commands may log in."""
     folder.mkdir(parents=True)
-    timing = "lag = 0\ngap = 1.5\nsettle = 1.55\nmargin = 0.5"
+    timing = f"lag = {lag}\ngap = 1.5\nsettle = {1.55 + 2 * lag}\nmargin = 0.5"
     (folder / "shipgraph.toml").write_text(FILE.format(host=host, timing=timing) + retention)
     for name in IMAGES:
         (folder / name).mkdir()
