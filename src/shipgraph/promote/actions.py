@@ -140,7 +140,7 @@ class Untag:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Do what the entry's batch says until ``deadline`` (by ``LocalTime``) → ``bool``: may one of its requests still land?
+    """Do what the entry's batch says until ``deadline`` (by ``LocalTime``) → whether a request may still land.
 
     What became of it is between the worker and its caller; an error that it raises leaves the journal open.
     """
