@@ -7,11 +7,12 @@ reads them is somebody else's business.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from shipgraph.channel.metadata import decode_metadata, repository_path
+from shipgraph.channel.metadata import repository_path
 from shipgraph.errors import InvalidReference, MalformedDocument
 from shipgraph.evidence.referrers import ANNOTATION_PREDICATE
 from shipgraph.oci import media_types
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 ANYWHERE: Final = "*/"
 """Begins the repository of a ``Name`` whose namespace isn't known."""
+
+_DIGEST: Final = re.compile(r"sha(?:256|512):")
 
 LONGEST_DOCUMENT: Final = 16 << 20
 """Bytes of a document that may be opened to see which digests it names; an honest one has a few hundred kilobytes."""
@@ -105,6 +108,8 @@ def document_layer(manifest: ImageManifest | ImageIndex, types: ArtifactTypes) -
     kind = manifest.artifact_type
     if kind == types.payload:
         found = [layer for layer in manifest.layers if layer.media_type == media_types.CYCLONEDX_JSON]
+        if not found:
+            return None  # somebody else's: whatever it is for, it names no image
     elif kind in (types.metadata, BUILD_TYPE):
         found = list(manifest.layers)
     else:
@@ -167,8 +172,26 @@ def _check_name(name: Name, where: str) -> None:
         raise MalformedDocument(f"{where}: {error}") from error
 
 
+class _Image(msgspec.Struct, frozen=True):
+    repository: str
+    digest: str
+
+
+class _Payload(msgspec.Struct, frozen=True):
+    ref: str
+    digest: str
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    """As much of ``channels.json`` as names something: it may be from before there were serials and expiry."""
+
+    images: tuple[_Image, ...]
+    payload: _Payload | None = None
+    immutable_tag: str = ""
+
+
 def _metadata_names(document: bytes, where: str) -> tuple[tuple[Name, ...], str]:
-    metadata = decode_metadata(document, where=where)
+    metadata = decode(document, _Metadata, where=where)
     names = [Name(repository_path(image.repository), image.digest) for image in metadata.images]
     if metadata.payload is not None:
         name = metadata.payload.ref.partition("@")[0].rpartition(":")[0]
@@ -187,9 +210,9 @@ class _Bom(msgspec.Struct, frozen=True):
 
 
 def _payload_names(document: bytes, where: str) -> tuple[Name, ...]:
-    """The images of a payload, from its CycloneDX document: components of type ``container``."""
+    """The images of a payload, from its CycloneDX document: containers whose version is a digest."""
     return tuple(
         Name(ANYWHERE + one.name.rpartition("/")[2], one.version)
         for one in decode(document, _Bom, where=where).components
-        if one.type == "container" and one.version.startswith("sha")
+        if one.type == "container" and _DIGEST.match(one.version)
     )

@@ -107,7 +107,7 @@ def test_a_document_is_opened_only_if_it_names_something() -> None:
 
 
 def test_metadata_that_cant_be_understood_is_an_error_and_not_empty() -> None:
-    document = build_document(TYPES.metadata, {"images": []}, title="channels.json")
+    document = build_document(TYPES.metadata, {"channel": "dev"}, title="channels.json")
     with pytest.raises(MalformedDocument, match="acme/demo@x"):
         describe(document.manifest, TYPES, document.content, where="acme/demo@x")
     with pytest.raises(MalformedDocument, match="was not read"):
@@ -117,9 +117,40 @@ def test_metadata_that_cant_be_understood_is_an_error_and_not_empty() -> None:
         describe(two, TYPES, b"1")
 
 
-def test_a_payload_without_a_bill_of_materials_is_an_error() -> None:
-    with pytest.raises(MalformedDocument, match="0 documents"):
-        describe(build_artifact(TYPES.payload, [Descriptor.of("application/x", b"1")]), TYPES, b"")
+def test_metadata_from_before_there_were_serials_names_its_images_too() -> None:
+    old = {
+        "channel": "dev",
+        "version": "dev",
+        "immutable_tag": f"sha-{'a' * 40}",
+        "moving_tags": ["dev"],
+        "images": [{"image": "app", "repository": "ghcr.io/acme/app", "digest": ONE}],
+        "payload": {"ref": f"ghcr.io/acme/demo-payload:dev@{TWO}", "digest": TWO},
+        "generated_at": "2025-11-22T12:41:00Z",
+    }
+    document = build_document(TYPES.metadata, old, title="channels.json", layer_type=media_types.JSON)
+    node = describe(document.manifest, TYPES, document.content)
+    assert node.names == (Name("acme/app", ONE), Name("acme/demo-payload", TWO))
+
+
+def test_a_payload_that_somebody_else_made_may_name_no_image() -> None:
+    bare = build_artifact(TYPES.payload, [Descriptor.of("application/x", b"1")])
+    assert document_layer(bare, TYPES) is None
+    assert describe(bare, TYPES).names == ()
+    components = [{"type": "container", "name": "app", "version": "sha-1234"}, {"type": "library", "name": "x"}]
+    sbom = json.dumps({"components": components}).encode()
+    manifest = build_artifact(TYPES.payload, [Descriptor.of(media_types.CYCLONEDX_JSON, sbom)])
+    assert describe(manifest, TYPES, sbom).names == ()
+
+
+@pytest.mark.parametrize(
+    ("repository", "digest"), [("acme/../app", ONE), ("acme/app", "sha256:x"), ("acme/app?n=1", ONE), ("", ONE)]
+)
+def test_a_name_that_cant_be_one_is_an_error(repository: str, digest: str) -> None:
+    document = build_document(
+        TYPES.metadata, {"images": [{"repository": repository, "digest": digest}]}, title="channels.json"
+    )
+    with pytest.raises(MalformedDocument, match="here: "):
+        describe(document.manifest, TYPES, document.content, where="here")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", json.dumps({"components": [{"type": 1}]}).encode()])
