@@ -59,6 +59,8 @@ EDITS: list[tuple[str, str, bool]] = [
     ('parent = "demo"', 'parent = "demo"\n[payload]\nfiles = ["a/**", { from = "b/*", to = "c" }]', True),
     ('parent = "demo"', 'parent = "demo"\n[transaction]\nlag = 1\nsettle = 2.5', True),
     ('parent = "demo"', 'parent = "demo"\n[build]\nbuilder = "buildah"', True),
+    ('parent = "demo"', 'parent = "demo"\n[retention]\nkeep = { demo = 0, default = 9 }\nprotect = ["v1.?-*"]', True),
+    ('parent = "demo"', 'parent = "demo"\n[retired]\npackages = ["demo-old"]', True),
     ('name = "demo"', 'name = "Demo"', False),
     ('name = "demo"', "", False),
     ('name = "demo"', 'name = "demo"\nfoo = 1', False),
@@ -86,6 +88,11 @@ EDITS: list[tuple[str, str, bool]] = [
     ('parent = "demo"', 'parent = "demo"\n[transaction]\nlag = -1', False),
     ('parent = "demo"', 'parent = "demo"\n[transaction]\nlag = "1s"', False),
     ('parent = "demo"', 'parent = "demo"\n[tests]\nx = 1', False),
+    ('parent = "demo"', 'parent = "demo"\n[retention]\nkeep = 3', False),
+    ('parent = "demo"', 'parent = "demo"\n[retention]\nkeep = { demo = -1 }', False),
+    ('parent = "demo"', 'parent = "demo"\n[retention]\ngrace = "1 day"', False),
+    ('parent = "demo"', 'parent = "demo"\n[retention]\ndisposable = ["a b"]', False),
+    ('parent = "demo"', 'parent = "demo"\n[retired]\npackages = ["a", "a"]', False),
 ]
 
 
