@@ -251,6 +251,21 @@ def test_both_ends_of_an_open_transactions_moves_stay() -> None:
     assert {3, 4} <= set(left(world, "app"))
 
 
+def test_what_an_open_transaction_could_still_go_back_to_stays() -> None:
+    """A release tag is being moved, and its own tag is the last that the old image had."""
+    world = World()
+    for number in (1, 2, 3):
+        world.release(number, "prod", f"v{number}.0.0")
+        world.wait(1)
+    old = world.shipped[tag(1)].images["app"]
+    world.finalize(world.begin(4), "prod", "v1.0.0", end=State.OPEN)
+    for move in world.entries[-1].moves:
+        world.tag(move.repository, move.after, move.tag)
+    world.wait(60)
+    plan = world.plan(world.policy(default=0))
+    assert [one.fate.reason for one in plan.kept if one.fate.digest == old] == [Reason.OPEN]
+
+
 def test_revisions_of_one_commit_are_releases_of_their_own() -> None:
     world = World()
     for revision in (1, 2, 3):
