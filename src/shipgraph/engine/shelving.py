@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from shipgraph.engine.batches import Claims
 from shipgraph.engine.github_api import packages_api
+from shipgraph.engine.liveness import run_liveness
 from shipgraph.engine.opening import open_target, owner
 from shipgraph.engine.pruning import Pruner
 from shipgraph.engine.unpruning import Undoer
@@ -70,7 +71,8 @@ async def open_cleaning(
         async with open_target(view.registry, view.project, root) as (store, timing, _):
             contents = Contents(store, memory, policy.types)
             async with open_shelf(store, root, contents) as shelf:
-                claims = Claims(view, store, timing, transacting, me, emit=emit)
+                alive = run_liveness(view.source, emit=emit)
+                claims = Claims(view, store, timing, transacting, me, emit=emit, alive=alive)
                 yield Cleaning(
                     Pruner(
                         view, store, shelf, contents, policy, claims, transacting, by=by, outside=outside, emit=emit
