@@ -174,13 +174,14 @@ async def _signing(view: Release, workspace: Workspace, host: str) -> Finding:
             )
         return Finding(name, State.OK, "keyless, with the job's identity")
     place = workspace.root / KEY_PLACE
+    elsewhere = spec.by != "key" and os.environ.get("GITHUB_ACTIONS") != "true" and await has_workflow(view)
     if text := os.environ.get(KEY_VARIABLE):
         key, origin = parse_key(text.encode(), ENVIRONMENT_KEY, where=f"${KEY_VARIABLE}"), f"${KEY_VARIABLE}"
     elif await anyio.Path(place).exists():
         key, origin = load_key(place), str(place)
     elif is_local(view, host):
         return Finding(name, State.OK, "the first rehearsal makes a key")
-    elif await has_workflow(view) and spec.by != "key" and os.environ.get("GITHUB_ACTIONS") != "true":
+    elif elsewhere:
         return Finding(name, State.WARNING, "nothing here can sign: releases are the workflow's", _KEYLESS)
     else:
         state = State.FAILED if view.project.evidence else State.WARNING
@@ -192,6 +193,9 @@ async def _signing(view: Release, workspace: Workspace, host: str) -> Finding:
         )
     trusted = [one.name for one in spec.keys if one.hint == key.public.hint]
     if not trusted and not is_local(view, host):
+        if elsewhere:
+            what = f"the key of {origin} is for rehearsals alone: releases are the workflow's"
+            return Finding(name, State.WARNING, what, _KEYLESS)
         return Finding(
             name,
             State.FAILED if view.project.evidence else State.WARNING,

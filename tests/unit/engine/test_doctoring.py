@@ -59,6 +59,10 @@ async def test_on_a_laptop_a_workflow_may_be_who_signs(world: World, monkeypatch
     world.write(".github/workflows/build-runtime-images.yml", "on: push\n")
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     assert (await signing(world)).state is State.WARNING
+    make_key(Workspace.of(world.folder).root / KEY_PLACE)
+    rehearsing = await signing(world)
+    assert rehearsing.state is State.WARNING
+    assert "for rehearsals alone" in rehearsing.detail
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert (await signing(world)).state is State.FAILED
 
