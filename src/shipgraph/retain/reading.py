@@ -73,7 +73,6 @@ def read_tags(inventory: Inventory, policy: Policy, history: History) -> Reading
 
 
 def _read_metadata(reading: Reading, inventory: Inventory, reader: TagReader, history: History) -> None:
-    gaps = bool(history.missing)
     for number, immutable_tag in inventory.release.items():
         reading.releases_of[number].append(immutable_tag)
         settled = history.releases.get(immutable_tag)
@@ -82,5 +81,5 @@ def _read_metadata(reading: Reading, inventory: Inventory, reader: TagReader, hi
             reading.metadata[immutable_tag].append(number)
         elif any(decision not in history.taken_back for decision in decisions):
             reading.metadata[immutable_tag].append(number)
-            if gaps and any(decision not in history.decided for decision in decisions):
+            if any(decision not in history.decided for decision in decisions):
                 reading.untold.add(number)
