@@ -124,16 +124,22 @@ def counted(world: World, policy: Policy) -> set[Place]:
     complete = 0
     for release in sorted(world.settled, key=lambda one: world.settled[one], reverse=True):
         found |= {at for at in parts(world, release) if policy.count(at[0]) > complete}
-        complete += is_proven(world, release)
+        complete += is_complete(world, release, needs_metadata=policy.count(METADATA) > complete)
     return found
 
 
-def is_proven(world: World, release: str) -> bool:
-    """Whether each platform of each image has evidence of all three kinds, its own or from another release."""
+def is_complete(world: World, release: str, *, needs_metadata: bool) -> bool:
+    """Whether nothing of a release is missing: its metadata, where that should be there, and what that names; and
+    whether each platform of what is there has evidence of all three kinds, its own or from another release."""
+    own = parts(world, release)
+    documents = {at for at in own if at[0] == METADATA} & world.store.keys()
+    named = {(name.repository, name.digest) for at in documents for name in world.store[at].node.names}
+    if (needs_metadata and not documents) or named - world.store.keys():
+        return False
     there: dict[Place, set[str]] = {}
     for (place, _), stored in world.store.items():
         there.setdefault((place, stored.node.subject), set()).add(stored.node.predicate)
-    images = [(repository(image), digest) for image, digest in world.shipped[release].images.items()]
+    images = [at for at in own if at[0] not in (METADATA, PAYLOAD) and at in world.store]
     platforms = [(place, child) for place, digest in images for child in world.store[place, digest].node.children]
     return all(there.get(at, set()) >= set(PREDICATE_TYPES.values()) for at in platforms)
 

@@ -28,14 +28,16 @@ STEPS = st.one_of(
     st.tuples(st.just("sign"), st.integers(0, 10_000), st.sampled_from([".sig", ".att", ".sbom"])),
     st.tuples(st.just("orphan"), st.integers(0, 10_000)),
     st.tuples(st.just("wait"), st.sampled_from([0.5, 3, 20, 40])),
+    st.just(("prune",)),
 )
 
 
 class Teller:
     """Makes a history out of steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: dict[str, int], default: int) -> None:
         self.world = World(IMAGES)
+        self.policy = self.world.policy(keep, default)
         self.number = self.versions = 0
 
     def tell(self, step: tuple[Any, ...]) -> None:
@@ -56,13 +58,20 @@ class Teller:
                 self.number += 1
                 shipped = world.begin(self.number, contents=contents, payload=channel)
                 world.finalize(shipped, channel, end=State.ABORTED)
-            case "promote", which if world.settled:
+            case "promote", which if whole := sorted(filter(world.is_whole, world.settled)):
                 self.versions += 1
-                world.promote(sorted(world.settled)[which % len(world.settled)], "prod", f"v1.{self.versions}.0")
+                world.promote(whole[which % len(whole)], "prod", f"v1.{self.versions}.0")
             case "rollback", channel if self.heads(channel):
                 world.rollback(channel)
             case "refresh", channel if self.heads(channel):
                 world.refresh(channel)
+            case _:
+                self.meddle(step)
+
+    def meddle(self, step: tuple[Any, ...]) -> None:
+        """What isn't a release."""
+        world = self.world
+        match step:
             case "hand", which, tag if world.store:
                 place, digest = sorted(world.store)[which % len(world.store)]
                 world.tag(place, digest, tag)
@@ -74,6 +83,8 @@ class Teller:
                 world.refer(place, f"sha256:{which:064x}", "of what was deleted long ago")
             case "wait", days:
                 world.wait(days)
+            case ("prune",):
+                world.apply(world.plan(self.policy))
 
     def heads(self, channel: str) -> bool:
         entries = self.world.entries
@@ -85,8 +96,10 @@ HISTORIES = st.tuples(st.lists(STEPS, min_size=6, max_size=40), LAST).map(lambda
 COUNTS = st.fixed_dictionaries({}, optional={"base": st.integers(0, 4), "app": st.integers(0, 4)})
 
 
-def tell(steps: list[tuple[Any, ...]], *, unsettled: bool) -> World:
-    teller = Teller()
+def tell(
+    steps: list[tuple[Any, ...]], keep: dict[str, int] | None = None, default: int = 1, *, unsettled: bool = False
+) -> World:
+    teller = Teller(keep or {}, default)
     for step in steps:
         teller.tell(step)
     if unsettled:
@@ -102,7 +115,7 @@ def tell(steps: list[tuple[Any, ...]], *, unsettled: bool) -> World:
 def test_exactly_what_something_needs_is_left(
     steps: list[tuple[Any, ...]], keep: dict[str, int], default: int, unsettled: bool, used: list[int]
 ) -> None:
-    world = tell(steps, unsettled=unsettled)
+    world = tell(steps, keep, default, unsettled=unsettled)
     policy = world.policy(keep, default)
     places = sorted(world.store)
     outside = tuple(OutsideRoot(places[one % len(places)][1]) for one in used if places)
@@ -121,7 +134,7 @@ def test_exactly_what_something_needs_is_left(
 def test_stopping_anywhere_leaves_nothing_with_a_part_gone(
     steps: list[tuple[Any, ...]], default: int, share: float
 ) -> None:
-    world = tell(steps, unsettled=False)
+    world = tell(steps, {}, default)
     policy = world.policy({}, default)
     dangling = _dangling(world)
     wanted = oracle.remains(world, policy)

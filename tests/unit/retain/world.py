@@ -102,6 +102,7 @@ class World:
 
     def push(self, place: str, digest: str, node: Node, *tags: str) -> str:
         if (place, digest) not in self.store:
+            self.absent.discard((place, digest))
             self._ids += 1
             self.store[place, digest] = Stored(node, set(), self.now, self.now, self._ids)
         for tag in tags:
@@ -327,9 +328,16 @@ class World:
         shipped = self.shipped[current.immutable_tag]
         return self.finalize(shipped, channel, current.version, kind=Kind.REFRESH)
 
+    def is_whole(self, immutable_tag: str) -> bool:
+        """Whether all of a release is there, so that it can be promoted or rolled back to."""
+        shipped = self.shipped[immutable_tag]
+        places = [(repository(image), digest) for image, digest in shipped.images.items()]
+        places += [(PAYLOAD, digest) for digest in shipped.payloads.values()]
+        return all(place in self.store for place in places)
+
     def rollback(self, channel: str) -> str | None:
         releases = self.entries[-1].heads[channel].releases
-        if len(releases) < 2:
+        if len(releases) < 2 or not self.is_whole(releases[1].immutable_tag):
             return None
         shipped = self.shipped[releases[1].immutable_tag]
         return self.finalize(shipped, channel, releases[1].version, kind=Kind.ROLLBACK)
@@ -395,9 +403,10 @@ class World:
         )
 
     def apply(self, plan: PrunePlan, most: int | None = None) -> None:
-        """Carry a plan out, or the first part of it."""
+        """Carry a plan out, or the first part of it; who asks later is told that it isn't there."""
         for deletion in plan.deletions[:most]:
             self.delete(deletion.repository, deletion.fate.digest)
+            self.absent.add((deletion.repository, deletion.fate.digest))
 
     def tagged(self, place: str, prefix: str) -> list[str]:
         """The tags of a repository that begin so."""
