@@ -42,6 +42,15 @@ class Gate:
         self._scanner, self._exceptions, self._emit = scanner, tuple(exceptions), emit
         self.verdicts: dict[tuple[str, Digest], Verdict] = {}
 
+    async def rules(self) -> str:
+        """The version of the rules that it goes by.
+
+        Raises:
+            Refused: there is no scanner.
+        """
+        await self._scanner.prepare()
+        return self._scanner.version
+
     async def look(
         self, fetcher: Fetcher, subjects: Sequence[Subject], *, platforms: Collection[Platform] = ()
     ) -> tuple[Verdict, ...]:
@@ -118,8 +127,12 @@ def open_gate(spec: GateSpec, *, host: str, workspace: Workspace, emit: Emit) ->
         host: the registry that is read, as this machine reaches it; only trivy, which reads by itself, needs it.
         workspace: where reports and compiled rules are kept.
     """
-    exceptions = [Accepted(one.rule, one.path, one.fingerprint, one.reason, one.expires) for one in spec.exceptions]
-    return Gate(make_scanner(spec.scanner, host=host, workspace=workspace), exceptions, emit=emit)
+    return Gate(make_scanner(spec.scanner, host=host, workspace=workspace), accepted_findings(spec), emit=emit)
+
+
+def accepted_findings(spec: GateSpec) -> tuple[Accepted, ...]:
+    """What the project's file accepts."""
+    return tuple(Accepted(one.rule, one.path, one.fingerprint, one.reason, one.expires) for one in spec.exceptions)
 
 
 def make_scanner(name: str, *, host: str, workspace: Workspace) -> Scanner:

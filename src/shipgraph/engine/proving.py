@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from shipgraph.build.built import now_text
 from shipgraph.engine.attesting import intent_for, payload_intent, platform_intent, sign
+from shipgraph.engine.validity import Telling, Validity
 from shipgraph.evidence.requirements import Kind, payload_subject, platform_subject
 from shipgraph.oci.manifest import ImageManifest
 from shipgraph.sbom.stage import SbomMaker
@@ -54,12 +55,12 @@ async def prove_images(
         Refused: a secret was found; every finding has been looked for.
         EvidenceUntrusted, SigningFailed, ContentError, RegistryError
     """
-    verifier = None if signing is None else signing.verifier(target)
+    verifier = await _verifier(release, gates, target, host, signing)
     found = list(images.values())
     subjects = [_subject(image) for image in found]
     here = {image.built.digest for image in found if gates.verdict(image.built.record.repository, image.built.digest)}
     names = [(subject.name, subject, image.built.descriptor) for subject, image in zip(subjects, found, strict=True)]
-    verdicts = await _gate(release, names, gates=gates, target=target, host=host, verifier=verifier)
+    verdicts = await _gate(release, names, gates=gates, target=target, host=host, verifier=verifier, emit=emit)
     maker = SbomMaker()
     await gather(
         [
@@ -97,16 +98,31 @@ async def prove_payload(
     payload, repository = found.payload, found.payload_repository
     if payload is None or repository is None:
         return
-    verifier = None if signing is None else signing.verifier(target)
+    verifier = await _verifier(release, gates, target, host, signing)
     subject = payload_subject(repository, payload.digest)
     intents = await _gate(
-        release, [("payload", subject, payload.descriptor)], gates=gates, target=target, host=host, verifier=verifier
+        release,
+        [("payload", subject, payload.descriptor)],
+        gates=gates,
+        target=target,
+        host=host,
+        verifier=verifier,
+        emit=emit,
     )
     if signing is not None:
         if provenance:
             intents.append(payload_intent(release, found, run=run))
         if intents:
             await sign(intents, about="payload", target=target, signing=signing, verifier=verifier, emit=emit)
+
+
+async def _verifier(
+    release: Release, gates: Gates, target: Store, host: str, signing: Signing | None
+) -> ReferrerVerifier | None:
+    """Finds evidence that still counts: of the gate, by today's rules and exceptions."""
+    if signing is None:
+        return None
+    return signing.verifier(target, Validity(release.project.gate, rules=await gates.at(host).rules()))
 
 
 async def _gate(
@@ -117,15 +133,16 @@ async def _gate(
     target: Store,
     host: str,
     verifier: ReferrerVerifier | None,
+    emit: Emit,
 ) -> list[Intent]:
-    """The verdicts to be signed: on all of it that no trusted verdict is about.
+    """The verdicts to be signed: on all of it that no trusted verdict is about which still counts.
 
     Raises:
         Refused
     """
 
     async def there(subject: Subject) -> bool:
-        return verifier is not None and await verifier(subject, Kind.GATE)
+        return verifier is not None and await Telling(verifier, emit)(subject, Kind.GATE)
 
     known = await gather([partial(there, subject) for _, subject, _ in named]) if named else []
     lacking = [one for one, is_there in zip(named, known, strict=True) if not is_there]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -21,7 +22,8 @@ from shipgraph.engine.payload import check_payload, make_payload
 from shipgraph.engine.proving import prove_images
 from shipgraph.engine.sets import newest_record
 from shipgraph.engine.signing import find_signing
-from shipgraph.engine.testing import run_release_tests
+from shipgraph.engine.testing import run_release_tests, tests_of
+from shipgraph.engine.validity import Telling, Validity
 from shipgraph.engine.visibility import prove_public, release_subjects
 from shipgraph.errors import BaseGone, ChannelBusy, ConfigurationError
 from shipgraph.events import Finished, Note, Started
@@ -281,7 +283,7 @@ async def publish(
         await attest_release(release, record.revision, target=target, signing=signing, run=owner().run, emit=emit)
     if release.channel is None:
         found = await collect_set(target, release, release.immutable_tag(record.revision))
-        evidence, outcome = await survey_set(release, found, target, signing), None
+        evidence, outcome = await survey_set(release, found, target, signing, emit=emit), None
     else:
         found, evidence, outcome = await finish(
             release,
@@ -325,10 +327,12 @@ async def finish(
     check_publishes(release)
     emit(Started(FINALIZE, "finalize"))
     found = await collect_set(target, release, release.immutable_tag(revision))
-    evidence = await survey_set(release, found, target, signing)
+    # a promoted release was tested as its own commit asks for; the file that is checked out may be of another
+    ask = partial(survey_set, release, found, target, signing, emit=emit, tests=kind is Kind.RELEASE)
+    evidence = await ask()
     if timing.lag and evidence.refuses:
         await anyio.sleep(timing.lag)  # what was attached a moment ago may not be seen yet
-        evidence = await survey_set(release, found, target, signing)
+        evidence = await ask()
     evidence.check()
     (
         await prove_public(release, target, await release_subjects(release, target, found), lag=timing.lag, emit=emit)
@@ -371,9 +375,18 @@ async def finish(
     return found, evidence, outcome
 
 
-async def survey_set(release: Release, found: ReleaseSet, target: Store, signing: Signing | None) -> Survey:
-    """Which evidence a set has; only what the project trusts counts."""
-    return await survey(found.subjects, release.project.evidence, None if signing is None else signing.verifier(target))
+async def survey_set(
+    release: Release, found: ReleaseSet, target: Store, signing: Signing | None, *, emit: Emit, tests: bool = True
+) -> Survey:
+    """Which evidence a set has; only what the project trusts counts, and no verdict by an exception that is over.
+
+    Args:
+        tests: whether verdicts of other tests than the project's file asks for count for nothing.
+    """
+    if signing is None:
+        return await survey(found.subjects, release.project.evidence, None)
+    standing = Validity(release.project.gate, tests=tests_of(release, found) if tests else {})
+    return await survey(found.subjects, release.project.evidence, Telling(signing.verifier(target, standing), emit))
 
 
 async def _is_moving(target: Store, release: Release, immutable_tag: str) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shipgraph.attest.stage import AttestationStore
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
+    from shipgraph.evidence.referrers import Standing
     from shipgraph.evidence.signer import Signer
     from shipgraph.project.release import Release
 
@@ -34,9 +35,9 @@ class Signing:
     policy: TrustPolicy
     also: AttestationStore | None = None
 
-    def verifier(self, store: EvidenceReader) -> ReferrerVerifier:
-        """Finds what the project trusts."""
-        return ReferrerVerifier(store, self.policy)
+    def verifier(self, store: EvidenceReader, standing: Standing | None = None) -> ReferrerVerifier:
+        """Finds what the project trusts, and of that only what still counts where ``standing`` is asked."""
+        return ReferrerVerifier(store, self.policy, standing=standing)
 
 
 def trust_of(release: Release, workspace: Workspace, host: str) -> TrustPolicy:

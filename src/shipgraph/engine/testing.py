@@ -9,6 +9,7 @@ import anyio
 
 from shipgraph.build.emulation import can_run, native_platform
 from shipgraph.engine.attesting import intent_for, sign
+from shipgraph.engine.validity import Telling, Validity
 from shipgraph.errors import Refused
 from shipgraph.events import Note
 from shipgraph.evidence.requirements import Kind, Subject, platform_subject
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from shipgraph.engine.signing import Signing
     from shipgraph.engine.workspace import Workspace
     from shipgraph.events import Emit
+    from shipgraph.oci.digest import Digest
     from shipgraph.oci.platform import Platform
     from shipgraph.project.graph import ImageTest
     from shipgraph.project.release import Release
     from shipgraph.project.spec import Project
+    from shipgraph.promote.collect import ReleaseSet
     from shipgraph.store.protocols import Store
 
 
@@ -77,6 +80,8 @@ async def run_release_tests(
 ) -> Tested:
     """Run the tests that have no trusted verdict yet, all of them, and sign the verdicts of what passed.
 
+    A verdict of other tests than the project's file asks for now is none.
+
     Args:
         host: the address by which programs pull from ``target``.
         signing: None where nothing is signed; then no verdict is there before, and none is left.
@@ -92,7 +97,8 @@ async def run_release_tests(
     for key in keys:
         graph[key]  # an unknown key is an error before anything starts
     found = await collect_images(target, release, release.immutable_tag(revision))
-    verifier = None if signing is None else signing.verifier(target)
+    asked = tests_of(release, found)
+    verifier = None if signing is None else signing.verifier(target, Validity(release.project.gate, tests=asked))
     wanted: list[tuple[TestImage, list[Wanted], Subject]] = []
     before: list[str] = []
     omitted: list[str] = []
@@ -104,9 +110,9 @@ async def run_release_tests(
             if platform is None or (platforms and platform not in platforms):
                 continue
             title = f"{image.key} ({platform})"
-            tests = _tests(release.project, graph[image.key].tests, platform)
+            tests = asked[image.repository, child.digest]
             subject = platform_subject(image.key, image.repository, child.digest, platform)
-            if not again and verifier is not None and await verifier(subject, Kind.TEST):
+            if not again and verifier is not None and await Telling(verifier, emit)(subject, Kind.TEST):
                 before.append(title)
             elif not tests:
                 omitted.append(f"{title} has no test")
@@ -128,6 +134,18 @@ async def run_release_tests(
     if intents and signing is not None:
         await sign(intents, about="tests", target=target, signing=signing, verifier=verifier, emit=emit)
     return Tested(tuple(results), tuple(before), tuple(omitted))
+
+
+def tests_of(release: Release, found: ReleaseSet) -> dict[tuple[str, Digest], list[Wanted]]:
+    """What the project's file asks of each platform of a set, by repository and digest."""
+    return {
+        (image.repository, child.digest): _tests(
+            release.project, release.project.graph[image.key].tests, child.platform
+        )
+        for image in found.images
+        for child in image.index.manifests
+        if child.platform is not None
+    }
 
 
 async def _run(

@@ -6,7 +6,7 @@ What others attach to a subject is looked at, bounded in number and size, and ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
@@ -22,7 +22,7 @@ from shipgraph.store.content import from_bytes, read_blob
 from shipgraph.store.protocols import Fetcher, Pusher, ReferrersLister
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from datetime import datetime
 
     from shipgraph.evidence.requirements import Kind, Subject
@@ -34,6 +34,14 @@ ANNOTATION_PREDICATE: Final = "dev.sigstore.bundle.predicateType"
 ANNOTATION_CONTENT: Final = "dev.sigstore.bundle.content"
 MOST_BUNDLES: Final = 200
 """Bundles of one kind at one subject that are looked at; an honest subject has a few."""
+
+
+class Standing(Protocol):
+    """Decides whether a trusted statement counts for what is done now; called in a thread."""
+
+    def __call__(self, repository: str, digest: Digest, kind: Kind, predicate: Mapping[str, Any]) -> str:
+        """Why it doesn't; empty if it does."""
+        ...
 
 
 class EvidenceReader(Fetcher, ReferrersLister, Protocol):
@@ -120,12 +128,20 @@ class ReferrerVerifier:
     Args:
         rule: who may have signed, where only some of the trusted may.
         at: the time by which keys count; now where None.
+        standing: which verdicts count, where not all that were ever given do.
     """
 
     def __init__(
-        self, store: EvidenceReader, policy: TrustPolicy, *, rule: SignerRule | None = None, at: datetime | None = None
+        self,
+        store: EvidenceReader,
+        policy: TrustPolicy,
+        *,
+        rule: SignerRule | None = None,
+        at: datetime | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self._store, self._policy, self._rule, self._at = store, policy, rule, at
+        self._standing = standing
         self._found: dict[tuple[str, Digest, Kind], Finding] = {}
 
     async def __call__(self, subject: Subject, kind: Kind) -> bool:
@@ -145,15 +161,19 @@ class ReferrerVerifier:
             try:
                 if isinstance(bundle, ContentError):
                     raise bundle
-                verified = await anyio.to_thread.run_sync(self._verify, bundle, digest, kind)
+                verified = await anyio.to_thread.run_sync(self._verify, bundle, repository, digest, kind)
             except (EvidenceUntrusted, ContentError) as error:
                 reasons.append(str(error))
             else:
                 return self._found.setdefault((repository, digest, kind), Finding(verified))
         return Finding(None, tuple(reasons))
 
-    def _verify(self, bundle: Bundle, digest: Digest, kind: Kind) -> Verified:
+    def _verify(self, bundle: Bundle, repository: str, digest: Digest, kind: Kind) -> Verified:
         verified = verify_evidence(bundle, self._policy, digest, kind, at=self._at)
         if self._rule is not None:
             self._rule.check(verified.signer)
+        if self._standing is not None and (
+            why := self._standing(repository, digest, kind, verified.statement.predicate)
+        ):
+            raise EvidenceUntrusted(f"its verdict as a {kind} counts no more: {why}")
         return verified

@@ -126,16 +126,20 @@ class Verdict:
         }
 
 
-def still_holds(predicate: Mapping[str, Any], *, rules: str, exceptions: Sequence[Accepted], today: date) -> bool:
+def still_holds(
+    predicate: Mapping[str, Any], *, rules: str | None, exceptions: Sequence[Accepted], today: date
+) -> bool:
     """Whether an earlier verdict would be the same today: by the same rules, and with exceptions that still stand.
 
     Args:
         predicate: what ``ManifestVerdict.predicate`` made, read back from a trusted statement.
-        rules: the version of today's rules.
+        rules: the version of today's rules; None where a verdict by any counts.
         exceptions: the project's, of today.
     """
     scanner, listed = predicate.get("scanner"), predicate.get("exceptions")
-    if not isinstance(scanner, dict) or scanner.get("rules") != rules or not isinstance(listed, list):
+    if not isinstance(scanner, dict) or not isinstance(listed, list):
+        return False
+    if rules is not None and scanner.get("rules") != rules:
         return False
     standing = [
         {"rule": one.rule, "reason": one.reason, "expires": one.expires.isoformat()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +11,10 @@ from tests.unit.engine.world import FILE, World, make_world
 from tests.unit.evidence.made import new_signer, policy_of
 
 from shipgraph.engine import testing
+from shipgraph.engine.releasing import survey_set
 from shipgraph.engine.signing import Signing
 from shipgraph.errors import Refused
+from shipgraph.events import silent
 from shipgraph.evidence.referrers import ReferrerVerifier
 from shipgraph.evidence.requirements import Kind, survey
 from shipgraph.imagetest.engine import Command, Container, EngineBroken, Ran, TestImage
@@ -105,6 +108,30 @@ async def test_every_platform_is_tested_once(scene: Scene) -> None:
     again = await scene.test()
     assert (again.results, len(again.before)) == ((), 5)
     assert len((await scene.test(again=True)).results) == 5
+
+
+async def test_a_changed_test_is_run_though_the_image_has_passed_another(scene: Scene) -> None:
+    """What an image is built from doesn't name its tests: its digest and the verdict on it are those of before."""
+    await scene.test()
+    scene.world.edit("shipgraph.toml", 'run = ["app"]', 'run = ["app"]\nexpect-output = "more"')
+    project = (await scene.world.release(view=True)).project
+    scene.published = replace(scene.published, release=replace(scene.published.release, project=project))
+
+    async def missing() -> set[str]:
+        signing = Signing(scene.signer, policy_of(scene.signer))
+        found = scene.published.found
+        survey = await survey_set(scene.published.release, found, scene.world.store, signing, emit=silent)
+        return {one.name for one in survey.missing[Kind.TEST] if one.name.startswith("app")}
+
+    assert await missing() == {"app (linux/amd64)", "app (linux/arm64)"}
+    tested = await scene.test()
+    assert [result.image.title for result in tested.failed] == ["app (linux/amd64)", "app (linux/arm64)"]
+    scene.world.edit("shipgraph.toml", '"more"', '"put"')
+    project = (await scene.world.release(view=True)).project
+    scene.published = replace(scene.published, release=replace(scene.published.release, project=project))
+    assert len((await scene.test()).results) == 2
+    assert await missing() == set()
+    assert (await scene.test()).results == ()
 
 
 async def test_all_are_run_and_what_fails_is_not_signed(scene: Scene) -> None:
