@@ -15,7 +15,7 @@ from shipgraph.remote.errors import ERROR_BODY, failure
 from shipgraph.remote.exchange import Exchange
 from shipgraph.remote.manners import GHCR_WRITES, Manners, read_manners
 from shipgraph.remote.retry import TOO_MANY_REQUESTS, RetryPolicy, asked_wait, is_transient
-from shipgraph.remote.transport import Headers, Request, Response, Transport, TransportFailure
+from shipgraph.remote.transport import Headers, Request, Response, SmallTransport, Transport, TransportFailure
 from shipgraph.remote.url import follow, origin, redact
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Session:
         self.limits, self.retries = limits, retries
         self.plain_allowed = bool(plain_http)
         self._transport = transport
+        self._small = transport if isinstance(transport, SmallTransport) else None
         self._user_agent = user_agent
         self._open = False  # whether the registry answers without asking who we are
         self._lag, self._polite = lag, polite
@@ -306,13 +307,16 @@ class Session:
         if authorization is not None:
             headers["Authorization"] = authorization
         request = Request(call.method, url, headers, call.body if body is None else body, length)
+        if self._small is not None and not stream:
+            whole = await self._small.fetch(request, lambda status: self._cap(call, status))
+            if whole is not None:
+                return Reply(url, whole.status, whole.headers, whole.body, whole.overlong)
         exchange = Exchange(self._transport, request, self.limits.threads)
 
         def work(response: Response) -> Reply:
             if stream and response.status in good:
                 return Reply(url, response.status, response.headers, b"", exchange=exchange)
-            cap = call.cap if response.status in call.accepted else ERROR_BODY
-            content, overlong = _read(response, cap)
+            content, overlong = _read(response, self._cap(call, response.status))
             response.close()
             return Reply(url, response.status, response.headers, content, overlong)
 
@@ -321,6 +325,10 @@ class Session:
         except BaseException:
             exchange.end()
             raise
+
+    @staticmethod
+    def _cap(call: Call, status: int) -> int:
+        return call.cap if status in call.accepted else ERROR_BODY
 
     async def _send_to_token_server(self, request: Request) -> Reply:
         """Token servers are asked outside the lanes: whoever needs a token holds a slot already."""

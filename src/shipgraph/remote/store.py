@@ -5,6 +5,8 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+import anyio.lowlevel
+
 from shipgraph import __version__
 from shipgraph.errors import ContentError, NotFound, RegistryError
 from shipgraph.remote.blob import Blobs
@@ -99,6 +101,7 @@ class RemoteStore:
         """Close idle connections; requests under way end by themselves."""
         if self._owns_transport:
             self._transport.close()
+            await anyio.lowlevel.checkpoint()  # in which they are really closed
 
     async def manifest(self, repository: str, digest: Digest) -> ImageManifest | ImageIndex:
         """See ``Fetcher``."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from shipgraph.errors import ConfigurationError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import urllib3
     from urllib3.response import BaseHTTPResponse
+
+    from shipgraph.remote.direct import Whole
 
 Body: TypeAlias = bytes | Iterable[bytes] | None
 
@@ -107,6 +109,19 @@ class Transport(Protocol):
         ...
 
 
+@runtime_checkable
+class SmallTransport(Protocol):
+    """Carries small requests without a thread."""
+
+    async def fetch(self, request: Request, cap: Callable[[int], int]) -> Whole | None:
+        """Send one request, once, and read its answer, at most ``cap(status)`` bytes of it; None: it isn't small.
+
+        Raises:
+            TransportFailure: no whole answer came.
+        """
+        ...
+
+
 class TransportFailure(Exception):
     """No whole response came. The text holds neither URL nor header; ``permanent`` where repeating won't help."""
 
@@ -121,10 +136,13 @@ class PooledTransport:
     def __init__(self, *, connect_timeout: float = 10.0, read_timeout: float = 60.0, pool_size: int = 32) -> None:
         import urllib3
 
+        from shipgraph.remote.direct import Direct
+
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         self._pool_size = pool_size
         self._managers: dict[tuple[str, str | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
+        self._direct = Direct(connect_timeout=connect_timeout, read_timeout=read_timeout, tls=tls_context)
 
     def exchange(self, request: Request) -> Response:
         """See ``Transport``."""
@@ -154,8 +172,16 @@ class PooledTransport:
             _serving.on_socket = None
         return _PooledResponse(raw)
 
+    async def fetch(self, request: Request, cap: Callable[[int], int]) -> Whole | None:
+        """See ``SmallTransport``."""
+        parts = urlsplit(request.url)
+        if not self._direct.takes(request) or proxy_for(parts.scheme, parts.netloc) is not None:
+            return None
+        return await self._direct.fetch(request, cap)
+
     def close(self) -> None:
         """See ``Transport``."""
+        self._direct.close()
         with self._lock:
             managers, self._managers = self._managers, {}
         for manager in managers.values():
