@@ -42,6 +42,8 @@ def test_good_tests_pass_once_and_their_verdict_counts_the_second_time(box: Box)
     assert (again["images"], again["before"]) == ([], ["box (linux/amd64)"])
     once_more = box.results(*good, code=0, more=(*RUNC, "--again"))
     assert once_more.keys() == found.keys()
+    changed = (*good[:1], sh("seven", "exit 8", **{"expect-exit": 7}))
+    assert box.results(*changed, code=3, more=RUNC)["seven"]["outcome"] == "FAILED", "that is another test"
 
 
 def test_all_tests_run_and_every_failure_is_told_with_its_output(box: Box) -> None:
