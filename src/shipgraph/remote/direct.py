@@ -16,7 +16,7 @@ import re
 import select
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -171,8 +171,7 @@ class _Connection(asyncio.Protocol):
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (create_connection makes no other)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     async def ask(self, content: bytes, method: str, cap: Callable[[int], int], patience: float) -> Whole:

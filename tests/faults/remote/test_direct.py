@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from shipgraph.remote.direct import MAX_HEAD, SMALL, Direct, Whole
@@ -184,6 +185,17 @@ def test_what_is_large_or_strange_goes_another_way() -> None:
     assert not direct.takes(Request("PUT", "http://h/", body=iter([b"x"])))
     for url in ("http://h/a b", "http://h/\r\nX: y", "http://user@h/", "ftp://h/", "http://h/ł"):
         assert not direct.takes(Request("GET", url))
+
+
+def test_other_event_loops_will_do_and_leave_nothing_open() -> None:
+    async def twice(direct: Direct, server: Server) -> None:
+        for _ in range(2):
+            assert (await get(direct, server)).body == b"ok"
+
+    with against(*[OK] * 6) as (direct, server):
+        for fast in (True, False, True):  # one after the other: no loop gets another's connections
+            anyio.run(twice, direct, server, backend_options={"use_uvloop": fast})
+        assert server.connections == 3
 
 
 async def test_nobody_listens() -> None:
