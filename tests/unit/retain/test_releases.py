@@ -367,6 +367,16 @@ def test_a_repair_or_a_clean_up_is_no_decision_about_its_channels_serial() -> No
     assert world.history().decided == {("dev", 1)}
 
 
+def test_a_lower_version_that_moved_only_its_own_tags_is_settled_too() -> None:
+    world = plain(1)
+    last = world.entries[-1]
+    assert last.release is not None
+    lower = msgspec.structs.replace(last.release, immutable_tag=tag(9), version="v0.9.0")
+    world.entries.append(msgspec.structs.replace(last, number=3, channel="prod", serial=7, release=lower, moves=()))
+    settled = world.history().releases[tag(9)]
+    assert (settled.names, settled.at) == ({"prod", "v0.9.0"}, "2023-11-14T22:13:20Z")
+
+
 def test_metadata_of_a_claim_that_was_lost_goes() -> None:
     world = plain(2)
     current = world.resolve(METADATA, "dev")
