@@ -119,7 +119,7 @@ async def promote(
     emit(Note(f"promoting {tag} to {release.channel} as {release.version}"))
     found, evidence, outcome = await finish(
         release,
-        record.revision,
+        record,
         target=target,
         host=host,
         signing=signing,

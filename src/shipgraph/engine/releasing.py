@@ -12,7 +12,7 @@ import anyio
 from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, Kind, State, decode_entry
 from shipgraph.engine.assembling import ImageResult, assemble_images
 from shipgraph.engine.attesting import attest_release, metadata_signer
-from shipgraph.engine.bases import BaseSupply, settle_set
+from shipgraph.engine.bases import BaseSupply, check_pinned, settle_set
 from shipgraph.engine.claiming import join_release
 from shipgraph.engine.gating import Gates
 from shipgraph.engine.images import Images, build_platforms
@@ -287,7 +287,7 @@ async def publish(
     else:
         found, evidence, outcome = await finish(
             release,
-            record.revision,
+            record,
             target=target,
             host=host,
             signing=signing,
@@ -301,7 +301,7 @@ async def publish(
 
 async def finish(
     release: Release,
-    revision: int,
+    record: SetRecord,
     *,
     target: Store,
     host: str,
@@ -315,18 +315,21 @@ async def finish(
     """Collect the set from the registry, ask for its evidence, and move every tag to it.
 
     Args:
+        record: the set, as it was claimed: maybe by a release to a channel that takes more than this one.
         host: the registry as this machine reaches it.
         signing: whose evidence counts, and who signs the metadata; None where no evidence is required.
 
     Raises:
         Refused: the set is incomplete or lacks evidence; or the registry refused a move and all were taken back.
+        UnpinnedBase: the channel takes only releases with pinned bases.
         NotPublic: not everybody can pull it, where that is asked for; nothing moved, unless it is the metadata alone.
         EvidenceUntrusted, SigningFailed: the metadata can't be signed by who the channel accepts; nothing moved.
         Conflict, RegistryError, TransactionUnfinished
     """
     check_publishes(release)
+    check_pinned(release, record)
     emit(Started(FINALIZE, "finalize"))
-    found = await collect_set(target, release, release.immutable_tag(revision))
+    found = await collect_set(target, release, release.immutable_tag(record.revision))
     # a promoted release was tested as its own commit asks for; the file that is checked out may be of another
     ask = partial(survey_set, release, found, target, signing, emit=emit, tests=kind is Kind.RELEASE)
     evidence = await ask()
@@ -345,7 +348,7 @@ async def finish(
             target,
             release,
             found,
-            revision,
+            record.revision,
             kind=kind,
             owner=signer,
             timing=timing,

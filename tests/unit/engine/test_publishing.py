@@ -19,11 +19,12 @@ from tests.unit.engine.world import (
 )
 
 from shipgraph.build.builder import Cache
+from shipgraph.channel.journal import Kind
 from shipgraph.cli.show import platforms_json, release_text
 from shipgraph.engine import bases
 from shipgraph.engine.caches import image_caches
 from shipgraph.engine.planning import make_plan
-from shipgraph.engine.releasing import assemble_built, build_images
+from shipgraph.engine.releasing import Transacting, assemble_built, build_images, finish
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import (
     BuildFailed,
@@ -37,6 +38,7 @@ from shipgraph.errors import (
 from shipgraph.events import silent
 from shipgraph.oci.platform import Platform
 from shipgraph.promote.protocol import Settled
+from shipgraph.promote.stage import Wishes
 from shipgraph.records.sets import ResolvedBase, SetRecord
 from shipgraph.store.decorators.counted import Counted
 from shipgraph.store.decorators.read_only import ReadOnly
@@ -320,6 +322,12 @@ async def test_prod_refuses_a_substitute_and_a_rehearsal_does_not(tmp_path: Path
         bases.check_pinned(release, record(made))
     bases.check_pinned(await world.release(channel="prod", version="v1.0.0", rehearsal=True), record(made))
     bases.check_pinned(await world.release(channel="dev"), record(made))
+    prod = await world.release(channel="prod", version="v1.0.0")
+    with pytest.raises(UnpinnedBase, match="stands in for it"):  # what a release to dev has claimed and built
+        await finish(
+            prod, record(made), target=world.store, host="registry.example", signing=None, timing=TIMING,
+            transacting=Transacting(Wishes()), kind=Kind.RELEASE, emit=silent,
+        )  # fmt: skip
     unpinned = make_world(tmp_path / "other", FILE.replace('base = "scratch"', 'base = "debian:bookworm-slim"'))
     with pytest.raises(UnpinnedBase, match="channel prod takes only bases pinned by digest, and base has none"):
         await unpinned.release(channel="prod", version="v1.0.0")

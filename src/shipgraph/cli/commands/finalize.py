@@ -33,7 +33,7 @@ def command(
         from shipgraph.cli.show import release_json, release_text
         from shipgraph.engine.opening import open_release, open_target
         from shipgraph.engine.releasing import Transacting, check_publishes, finish
-        from shipgraph.engine.sets import newest_revision
+        from shipgraph.engine.sets import newest_record
         from shipgraph.engine.signing import find_signing
         from shipgraph.engine.workspace import Workspace
         from shipgraph.promote.stage import Wishes
@@ -42,10 +42,9 @@ def command(
         check_publishes(release)
         with output.progress() as emit:
             async with open_target(release.registry, release.project, more["root"]) as (store, timing, jobs):
-                revision = await newest_revision(release, store)
                 found, evidence, outcome = await finish(
                     release,
-                    revision,
+                    await newest_record(release, store),
                     target=store,
                     host=store.host,
                     signing=find_signing(release, Workspace.of(release.project.folder), store.host, emit=emit),
