@@ -157,7 +157,7 @@ class Pruner:
         if wish.dry_run:
             return Pruned(plan, left=len(chosen))
         if not (known or wish.apply or wish.plan is not None):
-            record = self._record(plan, listing, Progress(), Outcome.PLANNED, left=len(chosen))
+            record = self._record(Run(listing, plan, chosen, None), Outcome.PLANNED)
             await self._write(record)
             return Pruned(plan, record, shown=True, left=len(chosen))
         if not (wish.apply or wish.plan) and self._is_residue(chosen):
@@ -169,7 +169,7 @@ class Pruner:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _is_residue(self, chosen: Sequence[Deletion]) -> bool:
-        """Whether all that goes is a little that clean-ups themselves left: else each would be a reason for the next."""
+        """Whether all that goes is a little that clean-ups left themselves: else each would be reason for the next."""
         return 0 < len(chosen) <= RESIDUE and all(
             one.repository == self._policy.metadata and not one.fate.tags and one.fate.reason is Reason.UNREACHED
             for one in chosen
@@ -198,13 +198,15 @@ class Pruner:
         if run.chosen:
             self._emit(Started(TASK, title))
         try:
+            if run.chosen and not self._shelf.sees_all:
+                await self._write(self._record(run, Outcome.PARTIAL))
             why = await self._batches(run)
             if progress.error is None and progress.deleted:
                 await self._check_kept(run.plan)
         except ShipgraphError as error:
             progress.error = progress.error or error
         left = len(run.left())
-        record = self._record(run.plan, run.listing, progress, _outcome(progress.error, left), left=left)
+        record = self._record(run, _outcome(progress.error, left))
         if progress.error is not None:
             if run.chosen:
                 self._emit(Failed(TASK, title, str(progress.error)))
@@ -270,12 +272,15 @@ class Pruner:
         if lost:
             raise KeptLost(lost)
 
-    def _record(
-        self, plan: PrunePlan, listing: Listing, progress: Progress, outcome: Outcome, *, left: int
-    ) -> PruneRecord:
+    def _record(self, run: Run, outcome: Outcome) -> PruneRecord:
+        plan, progress, left = run.plan, run.progress, run.left()
         kept = Counter(str(one.fate.reason) for one in plan.kept)
         forgotten = {place for place, one in progress.done.items() if one.done in (Done.DELETED, Done.GONE)}
         forgotten |= {key(one) for one in plan.kept if one.fate.reason in _ALWAYS}
+        pending: dict[str, list[str]] = {}
+        if not self._shelf.sees_all and outcome is not Outcome.PLANNED:
+            for one in left:
+                pending.setdefault(one.repository, []).append(one.fate.digest)
         return PruneRecord(
             project=self._policy.project,
             run=self._claims.run,
@@ -288,10 +293,11 @@ class Pruner:
             rules=plan.rules,
             kept=dict(sorted(kept.items())),
             versions=tuple(progress.done.values())[:RECORDED],
-            left=left,
+            left=len(left),
             freed=plan.freed if outcome is Outcome.COMPLETE else 0,
             problem="" if progress.error is None else str(progress.error),
-            first_seen=remember(listing.first_seen, forgotten),
+            first_seen=remember(run.listing.first_seen, forgotten),
+            pending={repository: tuple(digests) for repository, digests in sorted(pending.items())},
         )
 
     async def _try_to_write(self, record: PruneRecord) -> None:

@@ -60,6 +60,8 @@ class PruneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     ``versions`` is what was tried of the plan, in its order, and ``left`` how many were not; ``kept`` counts what
     stays, by reason; ``freed`` is in bytes. ``first_seen`` is for registries that don't tell when something was pushed:
     since when each version (by repository and the digest's first 16 digits) is known, in seconds since the epoch.
+    ``pending`` is for those that list only tags: digests by repository that were to go, and that no tag may lead to any
+    more. A record with them is written before the first deletion.
     """
 
     project: str
@@ -78,6 +80,7 @@ class PruneRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     problem: str = ""
     undoes: str = ""
     first_seen: dict[str, dict[str, int]] = {}
+    pending: dict[str, tuple[str, ...]] = {}
 
     def count(self, done: Done) -> int:
         """How many versions ended so."""

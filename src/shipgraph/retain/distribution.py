@@ -41,11 +41,14 @@ class DistributionShelf:
         "this registry keeps no deleted versions: `prune --undo` can only push manifests again that this machine has"
         " remembered, and only for as long as the registry hasn't collected their layers"
     )
+    sees_all = False
     pace = 0.25
 
     def __init__(self, store: RegistryStore, contents: Contents) -> None:
         self._store, self._contents = store, contents
         self._reads = anyio.CapacityLimiter(READS)
+        self._known: dict[str, dict[str, str]] = {}
+        """By repository, where each tag pointed when all were asked."""
 
     def allowance(self) -> int:
         """See ``Shelf``."""
@@ -71,11 +74,13 @@ class DistributionShelf:
         return _versions(repository, found, named)
 
     async def look(self, version: Version) -> Version | None:
-        """See ``Shelf``: all tags are listed, and those asked that the version had or that nobody knew."""
+        """See ``Shelf``: all tags are listed, and those asked that the version had or that are new."""
         repository = version.repository
         if not await self._store.has_manifest(repository, Digest.parse(version.digest)):
             return None
-        named = await self._tags(repository)
+        known = self._known.get(repository, {})
+        asked = [tag for tag in await self._store.tags(repository) if known.get(tag, version.digest) == version.digest]
+        named = await self._resolved(repository, asked)
         tags = tuple(sorted(tag for tag, digest in named.items() if digest == version.digest))
         return Version(
             repository=repository,
@@ -124,7 +129,10 @@ class DistributionShelf:
 
     async def _tags(self, repository: str) -> dict[str, str]:
         """Every tag and its digest, as they are now."""
-        names = await self._store.tags(repository)
+        found = self._known[repository] = await self._resolved(repository, await self._store.tags(repository))
+        return found
+
+    async def _resolved(self, repository: str, names: list[str]) -> dict[str, str]:
         found = await gather([partial(self._store.resolve, repository, name) for name in names], limiter=self._reads)
         return {name: str(one.digest) for name, one in zip(names, found, strict=True) if one is not None}
 

@@ -27,6 +27,7 @@ class LayoutShelf(DistributionShelf):
         "a folder keeps the bytes of what is deleted until garbage is collected (`shipgraph serve --collect`);"
         " `prune --undo` works until then"
     )
+    sees_all = True
     pace = 0.1
 
     def __init__(self, disk: DiskStore, store: RegistryStore, contents: Contents) -> None:

@@ -27,7 +27,7 @@ from shipgraph.store.protocols import Clock, Prober, Resolver
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
 
     from shipgraph.channel.journal import JournalEntry
     from shipgraph.events import Emit
@@ -92,7 +92,7 @@ class Lister:
         listed = await gather([partial(reading.versions, repository) for repository in others])
         for repository, found in zip(others, listed, strict=True):
             await reading.take(repository, found)
-        await reading.look_for_the_rest()
+        await reading.look_for_the_rest({} if listing.record is None else listing.record.pending)
         count, new = len(listing.inventory), self._contents.fetched
         self._emit(Note(f"{count} versions in {len(others) + 1} packages; {new} contents were read for the first time"))
         return listing
@@ -152,9 +152,11 @@ class _Reading:
             if await self._shelf.look(listed[digest]) is not None:
                 inventory.add_unreadable(listed[digest], "it is listed, but the registry doesn't have it")
 
-    async def look_for_the_rest(self) -> None:
-        """Ask for whatever something refers to and no list has shown: it is there all the same, or it is absent."""
+    async def look_for_the_rest(self, pending: Mapping[str, Iterable[str]]) -> None:
+        """Ask for whatever no list has shown and something refers to, or a clean-up has left: it is there all the same
+        or it is absent."""
         inventory = self._listing.inventory
+        self._wanted.update(((repository, digest), None) for repository in pending for digest in pending[repository])
         while self._wanted:
             unlisted = [place for place in self._wanted if inventory.locate(*place) is None]
             self._wanted = {}

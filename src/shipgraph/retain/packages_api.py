@@ -37,6 +37,7 @@ class PackagesShelf:
     """
 
     one_way = ""
+    sees_all = True
     pace = _PACE
 
     def __init__(self, api: GitHubApi, registry: Lister) -> None:

@@ -31,6 +31,12 @@ class Shelf(Protocol):
         ...
 
     @property
+    def sees_all(self) -> bool:
+        """Whether ``versions`` shows what no tag leads to. Where it doesn't, what has lost its parents is seen by nobody,
+        unless it is written down."""
+        ...
+
+    @property
     def pace(self) -> float:
         """Seconds that one deletion may take, its second look included, at the speed that the registry allows."""
         ...
