@@ -50,7 +50,7 @@ def read_tags(inventory: Inventory, policy: Policy, history: History) -> Reading
         for tag in tags:
             kind, value = reader.read(role, tag)
             if kind is TagKind.MEMBER:
-                if value not in reading.releases_of[number]:  # a payload may have two tags of one release
+                if reading.members[value][-1:] != [number]:  # a payload may have two tags of one release
                     reading.members[value].append(number)
                     reading.releases_of[number].append(value)
             elif kind is TagKind.ATTACHED:

@@ -84,11 +84,6 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     predicate: str = ""
     blobs: tuple[Blob, ...] = ()
 
-    @property
-    def is_index(self) -> bool:
-        """Whether it is a list of manifests."""
-        return self.media_type in media_types.INDEXES
-
 
 class ArtifactTypes(msgspec.Struct, frozen=True, kw_only=True):
     """The artifact types whose documents name other manifests: the project's own, and build records."""

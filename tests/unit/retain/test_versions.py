@@ -96,8 +96,7 @@ def test_evidence_tells_its_subject_and_its_label() -> None:
 def test_an_index_tells_its_children() -> None:
     index = build_index([Descriptor(media_types.IMAGE_MANIFEST, Digest.parse(one), 5) for one in (ONE, TWO)])
     node = describe(index, TYPES)
-    assert node.is_index
-    assert (node.children, node.blobs) == ((ONE, TWO), ())
+    assert (node.media_type, node.children, node.blobs) == (media_types.IMAGE_INDEX, (ONE, TWO), ())
 
 
 def test_a_document_is_opened_only_if_it_names_something() -> None:
