@@ -112,6 +112,9 @@ def release_text(
     ]
     if release.omitted_platforms:
         lines.append("not built: " + ", ".join(map(str, release.omitted_platforms)))
+    if release.omitted_images:
+        built = ", ".join(map(str, release.platforms))
+        lines.append(f"left out: {', '.join(release.omitted_images)}, not for {built}")
     tags = ", ".join(release.moving_tags)
     if outcome is None:
         lines.append("a pull request: built, gated and tested; nothing is published")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from shipgraph.errors import ConfigurationError, DirtyWorkTree, InvalidReference, UnpinnedBase
 from shipgraph.oci.reference import check_host, check_repository
 from shipgraph.project.channels import decide
+from shipgraph.project.graph import Graph
 from shipgraph.project.trigger import TriggerKind
 from shipgraph.records.sets import immutable_tag
 
@@ -32,7 +33,8 @@ class Release:
     ``commit_time`` is in seconds since the epoch; ``tree`` the git tree that is built (where ``dirty``, the work
     tree's); ``channel`` is None for a pull request, which publishes nothing; ``release_tag`` is a release channel's
     version; ``registry`` a host and ``namespace`` a lower-case path; ``source`` the https address of the source
-    repository, or empty where nobody knows it.
+    repository, or empty where nobody knows it. ``omitted_images`` are built for none of the platforms, where these were
+    narrowed; they are not in the project's graph then.
     """
 
     project: Project
@@ -50,6 +52,7 @@ class Release:
     publishes: bool
     rehearsal: bool
     source: str
+    omitted_images: tuple[str, ...] = ()
 
     def immutable_tag(self, revision: int = 1) -> str:
         """The one tag a build pushes: ``sha-<commit>``, ``sha-<commit>-rN`` from the second revision on."""
@@ -142,6 +145,11 @@ def plan_release(
             f"the event is about commit {trigger.sha}, and {git.commit} is checked out", hint="check that commit out"
         )
     source = project.source or trigger.source or source_address(git.remote_url)
+    chosen = _platforms(project, platforms, narrow=narrow)
+    omitted = tuple(image.key for image in project.graph if not any(one in chosen for one in image.platforms))
+    if omitted:
+        # nothing that stays is built from one of these: a child's platforms are its parent's too
+        project = replace(project, graph=Graph.of(image for image in project.graph if image.key not in omitted))
     release = Release(
         project=project,
         commit=git.commit,
@@ -154,10 +162,11 @@ def plan_release(
         release_tag=destination.release_tag,
         registry=check_host(registry or project.registry),
         namespace=_namespace(project, trigger, git, namespace, rehearsal=rehearsal),
-        platforms=_platforms(project, platforms, narrow=narrow),
+        platforms=chosen,
         publishes=trigger.kind is not TriggerKind.PULL_REQUEST,
         rehearsal=rehearsal,
         source=source,
+        omitted_images=omitted,
     )
     for repository in release.repositories:
         check_repository(repository)
@@ -239,9 +248,8 @@ def _platforms(project: Project, given: Sequence[Platform] | None, *, narrow: bo
             f"a release without {left} would be incomplete",
             hint="only a rehearsal or a pull request may narrow the platforms",
         )
-    for image in project.graph:
-        if not any(platform in chosen for platform in image.platforms):
-            raise ConfigurationError(f"image {image.key} is not built for {', '.join(map(str, chosen))}")
+    if not any(platform in chosen for image in project.graph for platform in image.platforms):
+        raise ConfigurationError(f"no image is built for {', '.join(map(str, chosen))}")
     return chosen
 
 

@@ -91,6 +91,20 @@ def test_narrowing_is_for_rehearsals(project: Project) -> None:
         plan_release(project, GIT, Trigger.local(), platforms=[], rehearsal=True)
 
 
+def test_a_narrowed_release_leaves_out_images_that_are_for_other_platforms(
+    write: Callable[[str], Path], valid: str
+) -> None:
+    only = valid.replace("[images.agent]\n", '[images.agent]\nplatforms = ["linux/amd64"]\n')
+    project = load_project(write(only))
+    pull_request = Trigger(TriggerKind.PULL_REQUEST, "refs/pull/1/merge", SHA, number=1)
+    release = plan_release(project, GIT, pull_request, platforms=[ARM64])
+    assert release.project.graph.order == ("base", "demo")
+    assert release.omitted_images == ("agent",)
+    assert "acme/demo-agent" not in release.repositories
+    assert plan_release(project, GIT, pull_request, platforms=[AMD64]).omitted_images == ()
+    assert plan_release(project, GIT, Trigger.local(), rehearsal=True).omitted_images == ()
+
+
 def test_an_event_about_another_commit(project: Project) -> None:
     trigger = Trigger(TriggerKind.PUSH, "refs/heads/main", "c" * 40)
     with pytest.raises(ConfigurationError, match="is checked out"):
