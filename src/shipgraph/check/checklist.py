@@ -217,7 +217,7 @@ async def _payload(store: CheckStore, names: Names, metadata: ChannelMetadata) -
     if metadata.payload is None or names.payload is None:
         return None
     manifest = await store.manifest(names.payload, Digest.parse(metadata.payload.digest))
-    return manifest if isinstance(manifest, ImageManifest) else None
+    return manifest if isinstance(manifest, ImageManifest) and manifest.layers else None
 
 
 async def _payload_problems(store: CheckStore, names: Names, metadata: ChannelMetadata) -> Row | list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from shipgraph.channel.journal import JOURNAL_TYPE, JournalEntry, Owner, decode_entry
@@ -21,6 +22,7 @@ RUN: Final = "workflow run"
 CLEAN_UP: Final = "retention"
 LOOK_BACK: Final = 50
 """Journal entries that are searched for the one that published a channel; other channels' stand between."""
+_RUN: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 AskRun: TypeAlias = "Callable[[Owner], Awaitable[RunAttempt | None]]"
 
 
@@ -38,7 +40,7 @@ async def run_row(
     owner = await _publisher(store, names, view, journal)
     if owner is None:
         return Row(RUN, State.NOT_APPLICABLE, "no run is known")
-    if ask is None or not owner.run.isdigit():
+    if ask is None or not _RUN.fullmatch(owner.run):
         return Row(RUN, State.NOT_APPLICABLE, f"published by {owner.run}, which is no workflow's run")
     found = await ask(owner)
     if found is None:

@@ -16,6 +16,7 @@ from shipgraph.channel.metadata import encode_metadata
 from shipgraph.check.channel import Names, read_channel, read_channels, read_journal
 from shipgraph.check.checklist import Check, Expected, Sources, check_channel, nobody
 from shipgraph.check.evidence import Verifiers
+from shipgraph.check.history import run_row
 from shipgraph.check.row import Row, State
 from shipgraph.engine.signing import trust_of
 from shipgraph.engine.viewing import names
@@ -24,11 +25,13 @@ from shipgraph.evidence.bundle import BUNDLE_TYPE
 from shipgraph.evidence.referrers import ANNOTATION_PREDICATE, ReferrerVerifier
 from shipgraph.evidence.trust import SignerRule, TrustPolicy
 from shipgraph.github.runs import RunAttempt
+from shipgraph.oci import media_types
 from shipgraph.oci.digest import Digest
-from shipgraph.oci.manifest import ImageManifest
+from shipgraph.oci.manifest import EMPTY_CONFIG, EMPTY_DESCRIPTOR, ImageManifest, encode_json, parse_manifest
 from shipgraph.oci.platform import Platform
 from shipgraph.records.document import push_document
 from shipgraph.records.prune import RETENTION, Outcome, PruneRecord, encode_prune
+from shipgraph.store.content import from_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +169,40 @@ async def _payloads_sbom_is_forged(scene: Scene) -> None:
     assert scene.published.found.payload is not None
     sbom = scene.published.found.payload.layers[1]
     scene.store._blobs[PAYLOAD, sbom.digest] = b"{}".ljust(sbom.size)
+
+
+async def _payload_is_empty(scene: Scene) -> None:
+    """Metadata that names something else as its payload: under the tag, and with all tags of the channel."""
+    view = await read_channel(scene.store, scene.names, "dev", None)
+    assert view.metadata is not None
+    assert view.metadata.payload is not None
+    empty = parse_manifest(
+        encode_json(
+            {
+                "schemaVersion": 2,
+                "mediaType": media_types.IMAGE_MANIFEST,
+                "artifactType": "application/vnd.demo.payload.v1",
+                "config": EMPTY_DESCRIPTOR.to_json(),
+                "layers": [],
+            }
+        )
+    )
+    await scene.store.push_blob(PAYLOAD, EMPTY_DESCRIPTOR, from_bytes(EMPTY_CONFIG))
+    await scene.store.tag(PAYLOAD, "dev", empty)
+    ref = f"{view.metadata.payload.ref.partition('@')[0]}@{empty.digest}"
+    payload = msgspec.structs.replace(view.metadata.payload, digest=str(empty.digest), ref=ref)
+    forged = encode_metadata(msgspec.structs.replace(view.metadata, payload=payload), scene.names.metadata_type)
+    await push_document(scene.store, META, forged)
+    await scene.store.tag(META, "dev", forged.manifest)
+
+
+async def test_a_payload_without_an_archive_is_broken(scene: Scene) -> None:
+    await _payload_is_empty(scene)
+    scene.local = scene.world.folder / "shipgraph.toml"
+    rows = {row.name: row for row in await scene.rows()}
+    assert rows["payload"].state is State.BROKEN
+    assert "is not a payload" in rows["payload"].detail
+    assert rows["payload file"].state is State.BROKEN
 
 
 async def _local_archive_differs(scene: Scene) -> None:
@@ -381,6 +418,22 @@ async def test_a_run_is_found_behind_other_channels_transactions(scene: Scene, m
     (row,) = [row for row in await scene.rows() if row.name == "workflow run"]
     assert row.state is State.OK
     assert "runs/42" in row.detail
+
+
+@pytest.mark.parametrize("run", ["my-laptop", "²", "9" * 5000])
+async def test_who_is_no_workflow_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str) -> None:
+    monkeypatch.setenv("GITHUB_RUN_ID", run)
+    world = make_signed_world(tmp_path / "demo")
+    published = await world.publish()
+
+    async def ask(owner: Owner) -> RunAttempt:
+        raise AssertionError(f"asked for {int(owner.run)}")
+
+    of = names(published.release)
+    row = await run_row(
+        world.store, of, await read_channel(world.store, of, "dev", None), await read_journal(world.store, of), ask
+    )
+    assert row.state is State.NOT_APPLICABLE
 
 
 async def test_a_channel_that_was_never_published(scene: Scene) -> None:
