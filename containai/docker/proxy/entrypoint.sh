@@ -95,7 +95,7 @@ write_configuration() {
         cat "$run/parse.log" >&2
         fail "the configuration does not parse"
     }
-    if grep -E 'ERROR|FATAL|WARNING' "$run/parse.log" >&2; then
+    if grep -E 'ERROR|FATAL|WARNING|aclParse' "$run/parse.log" >&2; then
         fail "the configuration parses with the remarks above"
     fi
 }

@@ -119,7 +119,9 @@ def test_an_apparmor_profile_that_does_not_parse_refuses(copied: Demo) -> None:
     assert "does not parse" in found[VERSION]["reason"]
 
 
-@pytest.mark.parametrize("error", ["http_acces allow allowed_domains", "acl broken no_such_type x"])
+@pytest.mark.parametrize(
+    "error", ["http_acces allow allowed_domains", "acl broken no_such_type x", "http_access maybe all"]
+)
 def test_a_squid_configuration_with_an_error_refuses(copied: Demo, error: str) -> None:
     tag = f"sha-{copied.git('rev-parse', 'HEAD')}"
     revisions = [f"{tag}-r{number}" for number in range(9, 1, -1)]
