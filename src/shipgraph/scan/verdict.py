@@ -55,7 +55,7 @@ class ManifestVerdict:
             finished_on: RFC 3339.
         """
         name, _, version = scanner.partition(" ")
-        accepted = {judged.accepted: None for _, judged in self.judged if judged.accepted is not None}
+        accepted = {one.accepted: None for _, one in self.judged if one.accepted is not None and not one.expired}
         return gate_verdict(
             scanner=name,
             version=version,

@@ -199,6 +199,20 @@ async def test_a_verdict_holds_as_long_as_its_rules_and_exceptions_do() -> None:
     assert holds(document=good)
 
 
+async def test_a_verdict_that_needs_no_exception_holds_though_one_has_expired() -> None:
+    """Else the gate would pass a finding of low grade, and finalize refuse its verdict, for ever."""
+    store, today = MemoryStore(), date(2026, 5, 1)
+    image = await push_image(store, REPOSITORY, [layer({"k": WORD})])
+    scanner = WordScanner(severity=Severity.LOW)
+    ((_, judged),) = (await gate(store, image.digest, scanner)).judged
+    old = Accepted("word", "k", judged.finding.fingerprint, "was fine", date(2020, 1, 1))
+    verdict = await gate(store, image.digest, scanner, exceptions=[old], today=today)
+    assert not verdict.refused
+    said = verdict.manifests[0].predicate(scanner="word 1", rules="0", finished_on="2026-05-01T00:00:00Z")
+    assert said["findings"]["low"] == 1
+    assert still_holds(said, rules="0", exceptions=[old], today=today)
+
+
 async def test_low_and_medium_do_not_fail() -> None:
     store = MemoryStore()
     image = await push_image(store, REPOSITORY, [layer({"k": WORD})])
