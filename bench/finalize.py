@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from shipgraph.channel.journal import HeadRelease, Kind, Owner
 from shipgraph.channel.metadata import ChannelMetadata, encode_metadata, rfc3339
+from shipgraph.engine.opening import WRITES
 from shipgraph.errors import RegistryUnavailable
 from shipgraph.events import silent
 from shipgraph.promote.driver import Driver
@@ -27,6 +28,7 @@ from shipgraph.promote.releases import Request, release
 from shipgraph.promote.terms import Terms
 from shipgraph.promote.timing import Timing, default_timing
 from shipgraph.records.document import Document, build_document, push_document
+from shipgraph.remote.manners import GHCR_WRITES
 from shipgraph.remote.store import RemoteStore
 from shipgraph.testing.simulation.clock import VirtualLoop
 from shipgraph.testing.simulation.registry import CALM, Connection, Process, Registry
@@ -203,7 +205,7 @@ def main() -> int:
 
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        for jobs in (32, 4):
+        for jobs in (WRITES, GHCR_WRITES):
             with registry(Path(folder) / f"registry-{jobs}", Path(folder) / "log") as control:
                 trips, seconds, requests, moves = asyncio.run(over_http(control.host, control, jobs))
                 loop = crane_loop(control.host, control, pinned("crane"), moves)
@@ -213,7 +215,7 @@ def main() -> int:
                 f"(+ settle: 0 s with If-Match, 1.5 s without, 13 s on GHCR); "
                 f"crane tag, one by one: {loop:.2f} s, {loop / seconds:.1f}x"
             )
-            if jobs == 32:
+            if jobs == WRITES:
                 good = good and trips <= 10 and loop / seconds >= 10
     seconds, refused, allowed = thousand()
     print(

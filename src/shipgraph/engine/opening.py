@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from shipgraph.project.spec import Project
     from shipgraph.remote.store import RemoteStore
 
-WRITES = 8
-"""Tags written at the same time on a registry that is not GHCR."""
+WRITES = 16
+"""Tags written at the same time on a registry that is not GHCR: those of nine repositories go in two rounds."""
 
 READS = 64
 """Reads at the same time: a large graph's tags are looked at twice while the journal is open."""
