@@ -86,8 +86,12 @@ class PackagesShelf:
 
     async def delete(self, version: Version) -> bool:
         """See ``Shelf``."""
+        if version.id is None:
+            raise Kept(
+                f"{version.repository}@{version.digest} has no id to delete it by",
+                detail="the registry has it, and GitHub's API does not list it",
+            )
         packages, package = await self._place(version.repository)
-        assert version.id is not None  # noqa: S101 (listed by this very class)
         try:
             return await packages.delete_version(package, version.id)
         except VersionKept as kept:
