@@ -32,8 +32,8 @@ class Shelf(Protocol):
 
     @property
     def sees_all(self) -> bool:
-        """Whether ``versions`` shows what no tag leads to. Where it doesn't, what has lost its parents is seen by nobody,
-        unless it is written down."""
+        """Whether ``versions`` shows what no tag leads to. Where it doesn't, what has lost its parents is not seen any
+        more, unless it is written down."""
         ...
 
     @property

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.to_thread
 import pytest
 from tests.e2e.retention.world import RETENTION, WRITER, World, login, walk, world
-from tests.e2e.transaction.project import META
+from tests.e2e.transaction.project import META, PROGRAM, environment
 
-from shipgraph.channel.journal import Batch
+from shipgraph.channel.journal import Batch, State
 from shipgraph.embedded.fault import Fault
 from shipgraph.embedded.ghcr.habits import DAY
 from shipgraph.engine.pruning import Pruned, Wish
-from shipgraph.errors import ChannelBusy, ContentUnknown, Denied
+from shipgraph.errors import ChannelBusy, ContentUnknown, Denied, KeptLost
 from shipgraph.records.prune import Done, Outcome
 
 if TYPE_CHECKING:
@@ -190,6 +195,57 @@ async def test_a_manifest_that_is_listed_and_cannot_be_read_ends_it_and_is_named
         with pytest.raises(ContentUnknown, match=digest):
             await prune(w)
         assert w.hand.deletes == []
+
+
+async def test_what_had_to_stay_and_is_gone_is_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
+) -> None:
+    async with world(tmp_path, monkeypatch, ghcr=True, root=copied(ghcr_history)) as w:
+        async with w.store() as store:
+            current = await store.resolve(APP, "dev")
+        assert current is not None
+        kept = str(current.digest)
+        gone = Fault(status=404, body=b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}')
+        w.hand.rules.append(lambda _, path: gone if w.hand.deletes and path.endswith(kept) else None)
+        with pytest.raises(KeptLost, match=kept) as lost:
+            await prune(w)
+        assert "--undo" in lost.value.hint
+        w.hand.rules.clear()
+        verified = await w.run("verify", "dev", "--json", code=None)
+        row = next(row for row in json.loads(verified.stdout)["rows"] if row["name"] == "retention")
+        assert row["state"] == "BROKEN"
+        assert kept in row["detail"]
+
+
+async def test_a_signal_ends_it_after_a_deletion_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
+) -> None:
+    async with world(tmp_path, monkeypatch, ghcr=True, root=copied(ghcr_history)) as w:
+        slow = Fault(delay=0.3)
+        w.hand.rules.append(lambda method, _: slow if method == "DELETE" else None)
+        running = subprocess.Popen(  # noqa: ASYNC220 (it is only started here)
+            [*PROGRAM, "prune", "--apply", "--json"],
+            cwd=w.folder,
+            env={**environment(), **w.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while len(w.hand.deletes) < 5:
+            assert running.poll() is None
+            await anyio.sleep(0.02)
+        running.send_signal(signal.SIGTERM)
+        out, err = await anyio.to_thread.run_sync(running.communicate)
+        w.hand.rules.clear()
+        assert running.returncode == 130, err
+        assert json.loads(out)["error"]["kind"] == "Stopped"
+        assert len(w.hand.deletes) < 30
+        assert (await w.journal()).state is State.SETTLED
+        assert await w.walk() == []
+        done = await prune(w, apply=False)  # the policy has been seen, and the rest goes
+        assert done.left == 0
+        assert done.progress.deleted > 30
 
 
 async def test_tags_that_read_as_they_were_for_a_while_confuse_nobody(

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from tests.e2e.transaction.project import FILE, IMAGES, META, PARENTS, PAYLOAD, PLATFORMS, environment
 
-from shipgraph.channel.journal import Kind
+from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, JournalEntry, Kind, decode_entry
 from shipgraph.embedded.ghcr.accounts import Accounts, Pat, Workflow
 from shipgraph.embedded.ghcr.habits import DAY, Habits
 from shipgraph.embedded.ghcr.state import Ghcr
@@ -44,7 +44,7 @@ from shipgraph.promote.order import Standing
 from shipgraph.promote.stage import Wishes, finalize
 from shipgraph.promote.timing import Timing
 from shipgraph.records.builds import INDEX, BuildRecord, build_tag, encode_build
-from shipgraph.records.document import push_document
+from shipgraph.records.document import push_document, read_document
 from shipgraph.records.sets import SetRecord, encode_set, immutable_tag, set_tag
 from shipgraph.remote import RemoteStore
 from shipgraph.store.content import from_bytes
@@ -313,6 +313,14 @@ class World:
         if not all_of_it:
             found[META] = {digest: tags for digest, tags in found[META].items() if tags and not _is_own(tags)}
         return found
+
+    async def journal(self) -> JournalEntry:
+        """The journal as it is now."""
+        async with self.store() as store:
+            found = await store.resolve(META, JOURNAL)
+            assert found is not None
+            document = await read_document(store, META, found.digest, JOURNAL_TYPE)
+            return decode_entry(document.content, where="journal")
 
     async def walk(self) -> list[str]:
         """Everything that can be reached from the channels' tags and the journal's heads, and isn't there."""
