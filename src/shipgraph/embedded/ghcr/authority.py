@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from shipgraph.embedded.ghcr.accounts import Identity
-    from shipgraph.embedded.ghcr.ledger import Package
+    from shipgraph.embedded.ghcr.rows import Package
     from shipgraph.embedded.ghcr.state import State
 
 SERVICE: Final = "ghcr.io"

@@ -9,112 +9,39 @@ It is an SQLite file in the registry's state folder, so any number of processes 
 
 from __future__ import annotations
 
-import json
-import secrets
-import sqlite3
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from shipgraph.embedded.ghcr.changes import SUPPORT, Changes, Undeletable
+from shipgraph.embedded.ghcr.database import open_database, secret_of
 from shipgraph.embedded.ghcr.habits import RESTORABLE, Habits
+from shipgraph.embedded.ghcr.rows import (
+    ACTIVE,
+    COUNT_ACTIVE,
+    COUNT_DELETED,
+    DELETED,
+    VERSION_BY_ID,
+    Package,
+    Version,
+    digest_of_tag,
+    find_package,
+    load_package,
+    most_downloads,
+    read_version,
+)
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
 
 FILE: Final = "ghcr.sqlite"
-_PATIENCE: Final = 60.0  # seconds that one process waits for another's transaction
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS packages (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, full_name TEXT NOT NULL, visibility TEXT NOT NULL, repository TEXT,
-  created_at REAL NOT NULL, updated_at REAL NOT NULL, deleted_at REAL);
-CREATE UNIQUE INDEX IF NOT EXISTS live_packages ON packages (full_name) WHERE deleted_at IS NULL;
-CREATE TABLE IF NOT EXISTS grants (
-  package INTEGER NOT NULL, repository TEXT NOT NULL, PRIMARY KEY (package, repository)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS versions (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, package INTEGER NOT NULL, digest TEXT NOT NULL, downloads INTEGER NOT NULL,
-  created_at REAL NOT NULL, updated_at REAL NOT NULL, deleted_at REAL, lost_tags TEXT NOT NULL DEFAULT '[]');
-CREATE UNIQUE INDEX IF NOT EXISTS live_versions ON versions (package, digest) WHERE deleted_at IS NULL;
-CREATE INDEX IF NOT EXISTS versions_by_package ON versions (package, id);
-CREATE TABLE IF NOT EXISTS tags (
-  package INTEGER NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (package, tag)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tags_by_digest ON tags (package, digest);
-CREATE TABLE IF NOT EXISTS moves (
-  id INTEGER PRIMARY KEY, package INTEGER NOT NULL, tag TEXT NOT NULL, was TEXT, became TEXT, at REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS moves_by_tag ON moves (package, tag, id);
-CREATE TABLE IF NOT EXISTS blobs (
-  name TEXT NOT NULL, digest TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (name, digest)) WITHOUT ROWID;
-"""
-
-_VERSION_BY_ID: Final = (
-    "SELECT id, digest, downloads, created_at, updated_at, deleted_at, lost_tags FROM versions "
-    "WHERE package = ? AND id = ?"
-)
-_LIVE_VERSION: Final = (
-    "SELECT id, digest, downloads, created_at, updated_at, deleted_at, lost_tags FROM versions "
-    "WHERE package = ? AND digest = ? AND deleted_at IS NULL"
-)
-_ACTIVE: Final = (
-    "SELECT id, digest, downloads, created_at, updated_at, deleted_at, lost_tags FROM versions "
-    "WHERE package = ? AND (deleted_at IS NULL OR deleted_at > ?) ORDER BY id DESC LIMIT ? OFFSET ?"
-)
-_DELETED: Final = (
-    "SELECT id, digest, downloads, created_at, updated_at, deleted_at, lost_tags FROM versions "
-    "WHERE package = ? AND deleted_at > ? ORDER BY id DESC LIMIT ? OFFSET ?"
-)
-_COUNT_ACTIVE: Final = "SELECT count(*) FROM versions WHERE package = ? AND (deleted_at IS NULL OR deleted_at > ?)"
-_COUNT_DELETED: Final = "SELECT count(*) FROM versions WHERE package = ? AND deleted_at > ?"
-_SUPPORT: Final = "cannot be deleted. Contact GitHub support for further assistance."
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A container package: what registries call a repository."""
-
-    id: int
-    full_name: str
-    visibility: str
-    repository: str | None
-    created_at: float
-    updated_at: float
-    deleted_at: float | None
-    grants: frozenset[str] = frozenset()
-    """Repositories, in lower case, whose workflows were given access."""
-
-    @property
-    def owner(self) -> str:
-        """The login of whom it belongs to."""
-        return self.full_name.partition("/")[0]
-
-    @property
-    def name(self) -> str:
-        """The name below the owner; it may hold slashes."""
-        return self.full_name.partition("/")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version of a package: one manifest, with all the tags that point at it."""
-
-    id: int
-    digest: str
-    tags: tuple[str, ...]
-    downloads: int
-    created_at: float
-    updated_at: float
-    deleted_at: float | None
-
-
-class Undeletable(Exception):
-    """What GitHub says where a version may not be deleted."""
 
 
 class Ledger:
@@ -122,6 +49,7 @@ class Ledger:
 
     def __init__(self, path: Path, habits: Habits) -> None:
         self._path, self._habits = path, habits
+        self._changes = Changes(habits)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._secret = b""
@@ -138,12 +66,12 @@ class Ledger:
     async def secret(self) -> bytes:
         """A key known to all processes over this root."""
         if not self._secret:
-            self._secret = await self._run(_secret, writes=True)
+            self._secret = await self._run(secret_of, writes=True)
         return self._secret
 
     async def package(self, full_name: str) -> Package | None:
         """A package that is there."""
-        return await self._run(lambda db: _package(db, full_name))
+        return await self._run(lambda db: find_package(db, full_name))
 
     async def ever(self, full_name: str) -> bool:
         """Whether a package of that name was ever known, even if it is deleted."""
@@ -160,7 +88,7 @@ class Ledger:
                 "AND (deleted_at IS NULL OR deleted_at > ?) ORDER BY full_name, id",
                 (f"{owner}/", f"{owner}0", self._now() - self._habits.listing_lag),
             ).fetchall()
-            return [_load(db, row[0]) for row in rows]
+            return [load_package(db, row[0]) for row in rows]
 
         return await self._run(find)
 
@@ -174,7 +102,7 @@ class Ledger:
 
     async def create(self, full_name: str, visibility: str, repository: str | None) -> Package:
         """Make a package, unless somebody else just did."""
-        return await self._run(lambda db: self._create(db, full_name, visibility, repository), writes=True)
+        return await self._run(lambda db: self._changes.create(db, full_name, visibility, repository), writes=True)
 
     async def change(
         self, full_name: str, *, visibility: str | None = None, repository: str | None = None, grant: str | None = None
@@ -182,7 +110,7 @@ class Ledger:
         """What people do on a package's settings page; whether there is such a package."""
 
         def change(db: sqlite3.Connection) -> bool:
-            package = _package(db, full_name)
+            package = find_package(db, full_name)
             if package is None:
                 return False
             if visibility is not None:
@@ -200,8 +128,8 @@ class Ledger:
 
         def delete(db: sqlite3.Connection) -> None:
             limit = self._habits.max_downloads
-            if package.visibility == "public" and _most(db, package.id) > limit:
-                raise Undeletable(f"Publicly visible packages with more than {limit} downloads {_SUPPORT}")
+            if package.visibility == "public" and most_downloads(db, package.id) > limit:
+                raise Undeletable(f"Publicly visible packages with more than {limit} downloads {SUPPORT}")
             db.execute(
                 "UPDATE packages SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL", (self._now(), package.id)
             )
@@ -217,7 +145,7 @@ class Ledger:
                 "ORDER BY deleted_at DESC, id DESC LIMIT 1",
                 (full_name, self._now() - RESTORABLE),
             ).fetchone()
-            return None if row is None else _load(db, row[0])
+            return None if row is None else load_package(db, row[0])
 
         return await self._run(find)
 
@@ -225,7 +153,7 @@ class Ledger:
         """Bring a package back, unless its name is in use again."""
 
         def restore(db: sqlite3.Connection) -> bool:
-            if _package(db, package.full_name) is not None:
+            if find_package(db, package.full_name) is not None:
                 return False
             db.execute("UPDATE packages SET deleted_at = NULL, updated_at = ? WHERE id = ?", (self._now(), package.id))
             return True
@@ -236,7 +164,7 @@ class Ledger:
 
     async def store(self, package: Package, digest: str, tag: str | None) -> Version:
         """A manifest was pushed, by its digest or under a tag."""
-        return await self._run(lambda db: self._store(db, package.id, digest, tag), writes=True)
+        return await self._run(lambda db: self._changes.store(db, package.id, digest, tag), writes=True)
 
     async def live(self, package: Package, digests: Sequence[str]) -> set[str]:
         """Those of some digests that are versions of the package."""
@@ -251,8 +179,8 @@ class Ledger:
         """A version by its id: one that is there, or one that is deleted and can be restored."""
 
         def find(db: sqlite3.Connection) -> Version | None:
-            row = db.execute(_VERSION_BY_ID, (package.id, identifier)).fetchone()
-            found = None if row is None else _version(db, package.id, row)
+            row = db.execute(VERSION_BY_ID, (package.id, identifier)).fetchone()
+            found = None if row is None else read_version(db, package.id, row)
             if found is None or (found.deleted_at is not None) != deleted:
                 return None
             restorable = found.deleted_at is None or found.deleted_at > self._now() - RESTORABLE
@@ -270,10 +198,10 @@ class Ledger:
         horizon = self._now() - (RESTORABLE if deleted else self._habits.listing_lag)
 
         def find(db: sqlite3.Connection) -> tuple[list[Version], int]:
-            count = db.execute(_COUNT_DELETED if deleted else _COUNT_ACTIVE, (package.id, horizon)).fetchone()[0]
+            count = db.execute(COUNT_DELETED if deleted else COUNT_ACTIVE, (package.id, horizon)).fetchone()[0]
             page = (package.id, horizon, limit, offset)
-            rows = db.execute(_DELETED if deleted else _ACTIVE, page).fetchall()
-            return [_version(db, package.id, row) for row in rows], count
+            rows = db.execute(DELETED if deleted else ACTIVE, page).fetchall()
+            return [read_version(db, package.id, row) for row in rows], count
 
         return await self._run(find)
 
@@ -293,7 +221,7 @@ class Ledger:
         Raises:
             Undeletable: GitHub refuses.
         """
-        return await self._run(lambda db: self._delete_version(db, package, identifier), writes=True)
+        return await self._run(lambda db: self._changes.delete(db, package, identifier), writes=True)
 
     async def restore_version(self, package: Package, identifier: int) -> Version | None:
         """Bring a version back with those of its tags that are not in use; None where that can't be.
@@ -301,39 +229,20 @@ class Ledger:
         It can't where 30 days are over, or the same manifest was pushed again.
         """
 
-        def restore(db: sqlite3.Connection) -> Version | None:
-            row = db.execute(
-                "SELECT digest, lost_tags FROM versions WHERE package = ? AND id = ? AND deleted_at > ?",
-                (package.id, identifier, self._now() - RESTORABLE),
-            ).fetchone()
-            if row is None or _is_live(db, package.id, row[0]):
-                return None
-            now = self._now()
-            db.execute(
-                "UPDATE versions SET deleted_at = NULL, updated_at = ?, lost_tags = '[]' WHERE id = ?",
-                (now, identifier),
-            )
-            for tag in json.loads(row[1]):
-                if _digest(db, package.id, tag) is None:
-                    self._move(db, package.id, tag, row[0])
-            db.execute("UPDATE packages SET updated_at = ? WHERE id = ?", (now, package.id))
-            found = db.execute(_VERSION_BY_ID, (package.id, identifier)).fetchone()
-            return _version(db, package.id, found)
-
-        return await self._run(restore, writes=True)
+        return await self._run(lambda db: self._changes.restore(db, package, identifier), writes=True)
 
     # --- tags
 
     async def tag(self, package: Package, tag: str) -> str | None:
         """The digest that a tag really points at."""
-        return await self._run(lambda db: _digest(db, package.id, tag))
+        return await self._run(lambda db: digest_of_tag(db, package.id, tag))
 
     async def seen_tag(self, package: Package, tag: str, knows: Callable[[], bool]) -> str | None:
         """The digest that a reader sees, who may be behind. ``knows``: whether this server has heard of the change."""
 
         def find(db: sqlite3.Connection) -> str | None:
-            found = None if knows() else self._behind(db, package.id, tag)
-            return _digest(db, package.id, tag) if found is None else found[0]
+            found = None if knows() else self._changes.behind(db, package.id, tag)
+            return digest_of_tag(db, package.id, tag) if found is None else found[0]
 
         return await self._run(find)
 
@@ -357,7 +266,7 @@ class Ledger:
                     (package.id, self._now() - self._habits.lag),
                 )
             }
-            behind = {tag: self._behind(db, package.id, tag) for tag in moved}
+            behind = {tag: self._changes.behind(db, package.id, tag) for tag in moved}
             hidden = {tag for tag, found in behind.items() if found is not None and found[0] is None}
             shown = [tag for tag, found in behind.items() if found is not None and found[0] is not None]
             return [*(tag for tag in names if tag not in hidden), *(tag for tag in shown if tag not in names)]
@@ -404,7 +313,7 @@ class Ledger:
     def _transaction(self, *, writes: bool) -> Iterator[sqlite3.Connection]:
         db = self._connection
         if db is None:
-            db = self._connection = _open(self._path)
+            db = self._connection = open_database(self._path)
         db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
             yield db
@@ -412,146 +321,3 @@ class Ledger:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
-
-    def _create(self, db: sqlite3.Connection, full_name: str, visibility: str, repository: str | None) -> Package:
-        found = _package(db, full_name)
-        if found is None:
-            now = self._now()
-            db.execute(
-                "INSERT INTO packages (full_name, visibility, repository, created_at, updated_at) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (full_name, visibility, repository, now, now),
-            )
-            found = _package(db, full_name)
-        assert found is not None  # noqa: S101 (just made)
-        return found
-
-    def _store(self, db: sqlite3.Connection, package: int, digest: str, tag: str | None) -> Version:
-        now = self._now()
-        if not _is_live(db, package, digest):
-            db.execute(
-                "INSERT INTO versions (package, digest, downloads, created_at, updated_at) VALUES (?, ?, 0, ?, ?)",
-                (package, digest, now, now),
-            )
-            db.execute("UPDATE packages SET updated_at = ? WHERE id = ?", (now, package))
-        if tag is not None and _digest(db, package, tag) != digest:
-            self._move(db, package, tag, digest)
-            db.execute("UPDATE packages SET updated_at = ? WHERE id = ?", (now, package))
-        row = db.execute(_LIVE_VERSION, (package, digest)).fetchone()
-        return _version(db, package, row)
-
-    def _move(self, db: sqlite3.Connection, package: int, tag: str, digest: str | None) -> None:
-        """Let a tag point elsewhere (None: nowhere). Both versions that it concerns count as updated."""
-        now, old = self._now(), _digest(db, package, tag)
-        if digest is None:
-            db.execute("DELETE FROM tags WHERE package = ? AND tag = ?", (package, tag))
-        else:
-            db.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (package, tag, digest))
-        db.execute(
-            "UPDATE versions SET updated_at = ? WHERE package = ? AND digest IN (?, ?) AND deleted_at IS NULL",
-            (now, package, old, digest),
-        )
-        if self._habits.lag:
-            db.execute("DELETE FROM moves WHERE at <= ?", (now - self._habits.lag,))
-            db.execute(
-                "INSERT INTO moves (package, tag, was, became, at) VALUES (?, ?, ?, ?, ?)",
-                (package, tag, old, digest, now),
-            )
-
-    def _behind(self, db: sqlite3.Connection, package: int, tag: str) -> tuple[str | None] | None:
-        """What a tag was as long ago as the lag; None if it has not changed since then."""
-        if not self._habits.lag:
-            return None
-        row = db.execute(
-            "SELECT was FROM moves WHERE package = ? AND tag = ? AND at > ? ORDER BY id LIMIT 1",
-            (package, tag, self._now() - self._habits.lag),
-        ).fetchone()
-        return None if row is None else (row[0],)
-
-    def _delete_version(self, db: sqlite3.Connection, package: Package, identifier: int) -> Version | None:
-        row = db.execute(_VERSION_BY_ID, (package.id, identifier)).fetchone()
-        version = None if row is None else _version(db, package.id, row)
-        if version is None or version.deleted_at is not None:
-            return None
-        limit = self._habits.max_downloads
-        if package.visibility == "public" and version.downloads > limit:
-            raise Undeletable(f"Publicly visible package versions with more than {limit} downloads {_SUPPORT}")
-        instead = "You must delete the package instead."
-        others = "SELECT 1 FROM versions WHERE package = ? AND id != ? AND deleted_at IS NULL LIMIT 1"
-        if db.execute(others, (package.id, identifier)).fetchone() is None:
-            raise Undeletable(f"You cannot delete the last version of a package. {instead}")
-        tagged = "SELECT 1 FROM tags WHERE package = ? AND digest != ? LIMIT 1"
-        if version.tags and db.execute(tagged, (package.id, version.digest)).fetchone() is None:
-            raise Undeletable(f"You cannot delete the last tagged version of a package. {instead}")
-        for tag in version.tags:
-            self._move(db, package.id, tag, None)
-        now = self._now()
-        db.execute(
-            "UPDATE versions SET deleted_at = ?, updated_at = ?, lost_tags = ? WHERE id = ?",
-            (now, now, json.dumps(version.tags), identifier),
-        )
-        db.execute("UPDATE packages SET updated_at = ? WHERE id = ?", (now, package.id))
-        return version
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # several threads use it, one at a time
-    db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_SCHEMA)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _secret(db: sqlite3.Connection) -> bytes:
-    db.execute("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", (secrets.token_bytes(32),))
-    found: bytes = db.execute("SELECT value FROM facts WHERE key = 'secret'").fetchone()[0]
-    return found
-
-
-def _package(db: sqlite3.Connection, full_name: str) -> Package | None:
-    row = db.execute("SELECT id FROM packages WHERE full_name = ? AND deleted_at IS NULL", (full_name,)).fetchone()
-    return None if row is None else _load(db, row[0])
-
-
-def _load(db: sqlite3.Connection, identifier: int) -> Package:
-    row = db.execute(
-        "SELECT full_name, visibility, repository, created_at, updated_at, deleted_at FROM packages WHERE id = ?",
-        (identifier,),
-    ).fetchone()
-    name, visibility, repository, created, updated, deleted = row
-    grants = db.execute("SELECT repository FROM grants WHERE package = ?", (identifier,)).fetchall()
-    granted = frozenset(grant[0] for grant in grants)
-    return Package(identifier, name, visibility, repository, created, updated, deleted, granted)
-
-
-def _version(db: sqlite3.Connection, package: int, row: Sequence[Any]) -> Version:
-    identifier, digest, downloads, created, updated, deleted, lost = row
-    if deleted is None:
-        found = db.execute("SELECT tag FROM tags WHERE package = ? AND digest = ? ORDER BY tag", (package, digest))
-        tags = tuple(tag[0] for tag in found)
-    else:
-        tags = tuple(json.loads(lost))
-    return Version(identifier, digest, tags, downloads, created, updated, deleted)
-
-
-def _is_live(db: sqlite3.Connection, package: int, digest: str) -> bool:
-    query = "SELECT 1 FROM versions WHERE package = ? AND digest = ? AND deleted_at IS NULL"
-    return db.execute(query, (package, digest)).fetchone() is not None
-
-
-def _digest(db: sqlite3.Connection, package: int, tag: str) -> str | None:
-    row = db.execute("SELECT digest FROM tags WHERE package = ? AND tag = ?", (package, tag)).fetchone()
-    return None if row is None else row[0]
-
-
-def _most(db: sqlite3.Connection, package: int) -> int:
-    found: int = db.execute(
-        "SELECT coalesce(max(downloads), 0) FROM versions WHERE package = ? AND deleted_at IS NULL", (package,)
-    ).fetchone()[0]
-    return found

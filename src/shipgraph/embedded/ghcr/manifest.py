@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from shipgraph.embedded.ghcr.authority import Visitor
-    from shipgraph.embedded.ghcr.ledger import Package
+    from shipgraph.embedded.ghcr.rows import Package
     from shipgraph.embedded.ghcr.state import State
     from shipgraph.oci.digest import Digest
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from shipgraph.embedded.ghcr import rights, shapes
 from shipgraph.embedded.ghcr.accounts import DELETE, READ, WRITE, Pat, Workflow
 from shipgraph.embedded.ghcr.api import NO_INTEGRATION, ApiRefusal, authenticated, base, document
-from shipgraph.embedded.ghcr.ledger import Undeletable
+from shipgraph.embedded.ghcr.changes import Undeletable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from shipgraph.embedded.ghcr.accounts import Identity, OwnerType
     from shipgraph.embedded.ghcr.api import Api
-    from shipgraph.embedded.ghcr.ledger import Package
+    from shipgraph.embedded.ghcr.rows import Package
     from shipgraph.embedded.ghcr.state import State
 
 PER_PAGE: Final = 30

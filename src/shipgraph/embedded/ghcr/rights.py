@@ -8,7 +8,7 @@ from shipgraph.embedded.ghcr.accounts import READ, WRITE, Workflow
 
 if TYPE_CHECKING:
     from shipgraph.embedded.ghcr.accounts import Accounts, Identity
-    from shipgraph.embedded.ghcr.ledger import Package
+    from shipgraph.embedded.ghcr.rows import Package
 
 NOT_GRANTED: Final = "permission_denied: write_package"
 NOT_CREATABLE: Final = "permission_denied: create_package"

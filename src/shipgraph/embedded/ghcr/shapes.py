@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from shipgraph.embedded.ghcr.accounts import OwnerType
-    from shipgraph.embedded.ghcr.ledger import Package, Version
+    from shipgraph.embedded.ghcr.rows import Package, Version
 
 WEB: Final = "https://github.com"
 _USER_LINKS: Final = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shipgraph.embedded.backend import Backend
-    from shipgraph.embedded.ghcr.ledger import Package
+    from shipgraph.embedded.ghcr.rows import Package
 
 
 class Ghcr:
