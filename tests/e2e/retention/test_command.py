@@ -104,3 +104,18 @@ async def test_what_is_used_outside_stays(
         (w.folder / "deployed.txt").write_text(f"{w.host}/acme/demo-tool@{found.digest}  # deployed\n")
         await w.run("prune", "--apply")
         assert await walk(w, "acme/demo-tool", found.digest) == []
+
+
+async def test_a_rehearsal_with_ghcrs_habits_is_cleaned_up_and_taken_back_over_its_own_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
+) -> None:
+    async with world(tmp_path, monkeypatch, ghcr=True, root=copied(ghcr_history)) as w:
+        before = await w.things()
+        done = await w.run("prune", "--root", str(w.root), "--apply", "--json")
+        document = json.loads(done.stdout)
+        assert document["outcomes"]["deleted"] == document["going"] > 50
+        assert {one["id"] for one in document["done"]} != {None}
+        undone = await w.run("prune", "--root", str(w.root), "--undo")
+        assert f"{document['going']} versions of clean-up" in undone.stdout
+        assert await w.things() == before
+        assert [request for request in w.hand.requests if request.startswith(("DELETE", "POST"))] == []
