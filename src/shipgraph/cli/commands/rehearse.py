@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from shipgraph.cli import options
+from shipgraph.cli.numbers import Number
 from shipgraph.cli.output import Output
 from shipgraph.cli.running import Interrupt, run
 
@@ -26,7 +27,7 @@ from shipgraph.cli.running import Interrupt, run
 @click.option(
     "--lag",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.0, max=60.0),
+    type=Number(min=0.0, max=60.0),
     help="With --ghcr: how long tags read as they were (default: 0).",
 )
 @options.platforms

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from shipgraph.cli import exit_codes
+from shipgraph.cli.numbers import Number
 from shipgraph.cli.output import Output, size
 from shipgraph.cli.running import set_up_logs
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from shipgraph.embedded.ghcr.state import Ghcr
     from shipgraph.store.disk import DiskStore
 
-_SECONDS: Final = click.FloatRange(min=0.0)
+_SECONDS: Final = Number(min=0.0)
 
 
 @click.command("serve")
@@ -36,7 +37,7 @@ _SECONDS: Final = click.FloatRange(min=0.0)
 @click.option(
     "--grace",
     metavar="HOURS",
-    type=click.FloatRange(min=1.0),
+    type=Number(min=1.0),
     default=24.0,
     show_default=True,
     help="With --collect: how long a blob is spared after it was stored or last asked for.",
@@ -80,7 +81,7 @@ _SECONDS: Final = click.FloatRange(min=0.0)
 @click.option(
     "--faults",
     metavar="P",
-    type=click.FloatRange(min=0.0, max=1.0),
+    type=Number(min=0.0, max=1.0),
     help="With --ghcr: how likely a request ends in an HTML page of status 502 (default: 0).",
 )
 @click.option("--seed", metavar="N", type=int, help="With --ghcr: of what is random (default: 0).")
