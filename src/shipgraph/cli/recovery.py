@@ -32,7 +32,8 @@ async def open_recovery(
     view = await open_view(folder, registry, root)
     async with open_target(view.registry, view.project, root) as (store, timing, jobs):
         transacting = Transacting(Wishes(wait), jobs=jobs, stop=lambda: interrupt.asked, protected=interrupt.protected)
-        sign = renewal_signer(view, Workspace.of(view.project.folder), store, emit=emit)
+        workspace = Workspace.of(view.project.folder)
+        sign = renewal_signer(view, workspace, store, host=store.host, lag=timing.lag, emit=emit)
         yield Recovery(
             view,
             store,

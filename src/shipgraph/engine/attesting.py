@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+import anyio
+
 from shipgraph import __version__
 from shipgraph.attest.provenance import LOCAL_BUILDER, Origin, image_provenance, pack_provenance
 from shipgraph.attest.stage import Attested, Intent, attest
@@ -16,8 +18,9 @@ from shipgraph.channel.metadata import rfc3339
 from shipgraph.engine.opening import owner
 from shipgraph.engine.signing import find_signing, rule_of
 from shipgraph.errors import Refused
-from shipgraph.events import Finished, Started
+from shipgraph.events import Finished, Note, Started
 from shipgraph.evidence.referrers import ReferrerVerifier
+from shipgraph.evidence.refusals import EvidenceUntrusted
 from shipgraph.evidence.requirements import Kind, Subject, image_subject, payload_subject, platform_subject
 from shipgraph.oci.digest import Digest
 from shipgraph.oci.platform import Platform
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from shipgraph.oci.manifest import ImageIndex, ImageManifest
     from shipgraph.project.release import Release
     from shipgraph.records.builds import BuildRecord
-    from shipgraph.remote.store import RemoteStore
     from shipgraph.store.protocols import Store
 
 TASK = "attest"
@@ -239,16 +241,38 @@ def metadata_signer(
 
 
 def renewal_signer(
-    view: Release, workspace: Workspace, store: RemoteStore, *, emit: Emit
-) -> Callable[[ChannelMetadata, ImageManifest], Awaitable[None]]:
-    """Signs the metadata that a rollback or a refresh makes anew; who signs is found out when there is something."""
+    view: Release, workspace: Workspace, target: Store, *, host: str, lag: float = 0.0, emit: Emit
+) -> Callable[[ChannelMetadata, ImageManifest, Digest], Awaitable[None]]:
+    """Signs the metadata that a rollback or a refresh makes anew; who signs is found out when there is something.
 
-    async def sign_metadata(metadata: ChannelMetadata, manifest: ImageManifest) -> None:
-        signing = find_signing(view, workspace, store.host, emit=emit)
-        if signing is not None:
-            await attest_metadata(
-                view, metadata.channel, metadata, manifest, target=store, host=store.host, signing=signing,
-                run=owner().run,
-            )  # fmt: skip
+    What is repeated comes from the registry, where the journal names it, and neither is believed for being there: it
+    must be signed by who the channel accepts. Else whoever can write there would get our signature.
+
+    Args:
+        lag: seconds for which the registry may not show what was attached.
+    """
+
+    async def sign_metadata(metadata: ChannelMetadata, manifest: ImageManifest, renewed: Digest) -> None:
+        signing = find_signing(view, workspace, host, emit=emit)
+        if signing is None:
+            return
+        verifier = ReferrerVerifier(target, signing.policy, rule=rule_of(view, metadata.channel, host))
+        finding = await verifier.find(view.metadata_repository, renewed, Kind.PROVENANCE)
+        if finding.verified is None and lag:
+            await anyio.sleep(lag)  # what was attached a moment ago may not be seen yet
+            finding = await verifier.find(view.metadata_repository, renewed, Kind.PROVENANCE)
+        if finding.verified is None:
+            reasons = "; ".join(dict.fromkeys(finding.reasons)) or "it is not signed"
+            text = f"metadata of {metadata.channel} is not signed anew, for {renewed} can't be believed: {reasons}"
+            if Kind.PROVENANCE in view.project.evidence:
+                raise EvidenceUntrusted(
+                    text,
+                    hint="release or promote again; if its signer has been replaced, list both until this is done",
+                )
+            emit(Note(text, warning=True))
+            return
+        await attest_metadata(
+            view, metadata.channel, metadata, manifest, target=target, host=host, signing=signing, run=owner().run
+        )
 
     return sign_metadata

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,7 @@ from shipgraph.engine.untagging import RegistryUntagger
 from shipgraph.errors import ConfigurationError, Conflict, ContentError, RegistryError
 from shipgraph.github.untagging import is_marker
 from shipgraph.oci.digest import Digest
-from shipgraph.promote.actions import JournalSeen
+from shipgraph.promote.actions import JournalSeen, Renewed
 from shipgraph.promote.adoption import adopt_lost, adopt_open
 from shipgraph.promote.driver import Driver, Liveness, Untagger, nobody_knows
 from shipgraph.promote.order import Standing, compare
@@ -46,14 +46,18 @@ from shipgraph.records.document import push_document, read_document
 from shipgraph.tasks import gather
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from shipgraph.channel.journal import ChannelHead, Mark
     from shipgraph.engine.releasing import Transacting
     from shipgraph.events import Emit
+    from shipgraph.oci.manifest import ImageManifest
     from shipgraph.project.release import Release
-    from shipgraph.promote.stage import SignMetadata
     from shipgraph.promote.timing import Timing
     from shipgraph.store.protocols import Store
 
+SignRenewed: TypeAlias = "Callable[[ChannelMetadata, ImageManifest, Digest], Awaitable[None]]"
+"""Signs metadata that was made anew, given the digest of what it repeats: that has to be believed first."""
 LOOK_BACK = 100
 """So many journal entries are searched for left-over tags."""
 
@@ -87,7 +91,7 @@ class Recovery:
         emit: Emit,
         alive: Liveness = nobody_knows,
         untagger: Untagger | None = None,
-        sign: SignMetadata | None = None,
+        sign: SignRenewed | None = None,
     ) -> None:
         self._view, self._store, self._timing = view, store, timing
         self._transacting, self._emit, self._alive = transacting, emit, alive
@@ -212,17 +216,17 @@ class Recovery:
         serial: int,
         at: float,
         moving_tags: tuple[str, ...],  # noqa: ARG002 (the release's own stay)
-        renews: ChannelMetadata | None,
+        renews: Renewed | None,
     ) -> Digest:
         assert renews is not None  # noqa: S101 (nothing here makes a new release)
         lifetime = timedelta(seconds=self._view.project.metadata.expires_after)
         metadata = msgspec.structs.replace(
-            renews, serial=serial, generated_at=rfc3339(at), expires_at=expiry(at, lifetime)
+            renews.metadata, serial=serial, generated_at=rfc3339(at), expires_at=expiry(at, lifetime)
         )
         document = encode_metadata(metadata, self._type, source=self._view.source)
         await push_document(self._store, self._repository, document)
         if self._sign is not None:
-            await self._sign(metadata, document.manifest)
+            await self._sign(metadata, document.manifest, renews.digest)
         return document.manifest.digest
 
     async def _entry(self, tag: str) -> JournalSeen:

@@ -91,6 +91,14 @@ class StopAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """Metadata that is made anew: its digest, as the journal names it, and what it says."""
+
+    digest: Digest
+    metadata: ChannelMetadata
+
+
+@dataclass(frozen=True, slots=True)
 class MakeMetadata:
     """Make, sign and push (by digest) the channel's metadata → its ``Digest``; errors go straight to the caller.
 
@@ -100,7 +108,7 @@ class MakeMetadata:
     serial: int
     at: float
     moving_tags: tuple[str, ...]
-    renews: ChannelMetadata | None = None
+    renews: Renewed | None = None
 
 
 @dataclass(frozen=True, slots=True)

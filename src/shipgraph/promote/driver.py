@@ -42,7 +42,7 @@ class MakeMetadata(Protocol):
     """Makes, signs and pushes (by digest) the metadata of a release."""
 
     async def __call__(
-        self, serial: int, at: float, moving_tags: tuple[str, ...], renews: ChannelMetadata | None
+        self, serial: int, at: float, moving_tags: tuple[str, ...], renews: act.Renewed | None
     ) -> Digest:
         """The metadata's digest. ``at`` is in seconds since the epoch; ``renews``: what it repeats, if anything."""
         ...

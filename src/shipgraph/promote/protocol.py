@@ -61,7 +61,7 @@ from shipgraph.promote.steps import (
 
 if TYPE_CHECKING:
     from shipgraph.channel.journal import Batch
-    from shipgraph.channel.metadata import ChannelMetadata
+    from shipgraph.promote.actions import Renewed
     from shipgraph.promote.terms import Terms
 
 MAX_CLAIMS: Final = 5
@@ -95,7 +95,7 @@ class Draft:
     names: tuple[str, ...] = ()
     release: HeadRelease | None = None
     contents: tuple[tuple[str, Digest], ...] = ()
-    renews: ChannelMetadata | None = None
+    renews: Renewed | None = None
     hold: str | None = None
     heads: dict[str, ChannelHead] | None = None
     base: JournalSeen | None = None

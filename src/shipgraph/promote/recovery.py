@@ -9,7 +9,7 @@ from shipgraph.channel.journal import ChannelHead, HeadRelease, Kind, same_relea
 from shipgraph.channel.metadata import LATEST, ChannelMetadata, repository_path
 from shipgraph.errors import Conflict, TagMoved
 from shipgraph.oci.digest import Digest
-from shipgraph.promote.actions import JournalSeen, ReadMetadata, ReadSet, Unreadable
+from shipgraph.promote.actions import JournalSeen, ReadMetadata, ReadSet, Renewed, Unreadable
 from shipgraph.promote.protocol import Draft, Target, Unchanged
 from shipgraph.promote.steps import fresh_tags
 
@@ -53,7 +53,7 @@ def plan_rollback(wish: Rollback, seen: JournalSeen) -> Steps[Draft | Unchanged]
         names=(wish.channel, LATEST),
         release=target,
         contents=(yield from _contents(metadata)),
-        renews=metadata,
+        renews=Renewed(Digest.parse(target.metadata), metadata),
         hold=hold,
     )
 
@@ -90,7 +90,7 @@ def plan_refresh(terms: Terms, channel: str, seen: JournalSeen) -> Steps[Draft |
         names=(channel, LATEST) if latest == there else (channel,),
         release=current,
         contents=(yield from _contents(metadata)),
-        renews=metadata,
+        renews=Renewed(Digest.parse(current.metadata), metadata),
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shipgraph.oci.digest import Digest
     from shipgraph.oci.manifest import ImageManifest
     from shipgraph.project.release import Release
+    from shipgraph.promote.actions import Renewed
     from shipgraph.promote.collect import ReleaseSet
     from shipgraph.promote.timing import Timing
 
@@ -92,7 +93,7 @@ async def finalize(
         serial: int,
         at: float,
         moving_tags: tuple[str, ...],
-        renews: ChannelMetadata | None,  # noqa: ARG001 (a release is new)
+        renews: Renewed | None,  # noqa: ARG001 (a release is new)
     ) -> Digest:
         metadata = _metadata(release, found, channel, serial, at, moving_tags)
         document = encode_metadata(metadata, release.project.metadata.artifact_type, source=release.source)

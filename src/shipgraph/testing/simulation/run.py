@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shipgraph.oci.digest import Digest
+    from shipgraph.promote.actions import Renewed
     from shipgraph.promote.steps import Steps
 
 IMAGES: Final = ("acme/base", "acme/tool")
@@ -195,8 +196,8 @@ class World:
     def _driver(self, process: Process, kind: Kind, request: Request | None = None) -> Driver:
         connection = Connection(self.registry, process)
 
-        async def make(serial: int, at: float, moving_tags: tuple[str, ...], renews: ChannelMetadata | None) -> Digest:
-            metadata = renews or self._metadata(request, moving_tags)
+        async def make(serial: int, at: float, moving_tags: tuple[str, ...], renews: Renewed | None) -> Digest:
+            metadata = renews.metadata if renews else self._metadata(request, moving_tags)
             document = encode_metadata(
                 msgspec.structs.replace(metadata, serial=serial, generated_at=rfc3339(at)), METADATA_TYPE
             )
