@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from shipgraph.retain.reach import Graph
     from shipgraph.retain.shelf import Shelf
     from shipgraph.retain.versions import Node
+
+
+_TOO_MANY: Final = frozenset({403, 429})
 
 
 @dataclass(slots=True)
@@ -111,7 +114,7 @@ class Applying:
                     await self._one(deletion, held)
         except ShipgraphError as error:
             self._progress.error = error
-            return isinstance(error, RegistryUnavailable)
+            return may_land(error)
         return scope.cancelled_caught
 
     async def _one(self, deletion: Deletion, held: Reached) -> None:
@@ -174,6 +177,11 @@ class Applying:
             else:
                 places.append((name.repository, name.digest))
         return [number for place in places if (number := inventory.locate(*place)) is not None]
+
+
+def may_land(error: ShipgraphError) -> bool:
+    """Whether a request that failed so may be carried out all the same, later; who has had too many is told no."""
+    return isinstance(error, RegistryUnavailable) and error.status not in _TOO_MANY
 
 
 def key(deletion: Deletion) -> tuple[str, str]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from shipgraph.errors import NotFound, RegistryUnavailable, ShipgraphError, TagMoved
+from shipgraph.errors import NotFound, ShipgraphError, TagMoved
 from shipgraph.oci.digest import Digest
 from shipgraph.records.prune import Done, PrunedVersion
+from shipgraph.retain.applying import may_land
 from shipgraph.store.protocols import Fetcher, Prober, Resolver, Tagger
 from shipgraph.tasks import gather
 
@@ -86,7 +87,7 @@ class Restoring:
                     )
         except ShipgraphError as error:
             self.error = error
-            return isinstance(error, RegistryUnavailable)
+            return may_land(error)
         return scope.cancelled_caught
 
     async def _one(self, removal: Removal) -> tuple[Done, str]:

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -304,6 +305,28 @@ async def test_the_hours_limit_ends_it_cleanly_and_the_next_hour_goes_on(
         done = await prune(w)
         assert done.progress.deleted == total
         assert await w.things() == limited
+
+
+async def test_an_hour_that_others_have_used_up_ends_it_with_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
+) -> None:
+    async with world(tmp_path, monkeypatch, ghcr=True, root=copied(ghcr_history)) as w:
+        reset = str(int(time.time()) + 3000)
+        headers = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+        over = Fault(status=403, headers=headers, body=b'{"message":"API rate limit exceeded for installation."}')
+        w.hand.rules.append(lambda method, _: over if method == "DELETE" and len(w.hand.deletes) > 10 else None)
+        ended = await w.run("prune", "--apply", code=5)
+        assert "it goes on where it stopped" in ended.stderr
+        assert (await w.journal()).state is State.SETTLED
+        assert await w.walk() == []
+        w.hand.rules.clear()
+        verified = json.loads((await w.run("verify", "dev", "--json", code=None)).stdout)
+        row = next(row for row in verified["rows"] if row["name"] == "retention")
+        assert row["state"] == "MISSING"
+        assert "10 versions deleted" in row["detail"]
+        done = await prune(w, apply=False)
+        assert done.record is not None
+        assert done.record.outcome is Outcome.COMPLETE
 
 
 async def test_no_more_is_deleted_than_the_user_allows(
