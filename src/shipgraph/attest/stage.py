@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import anyio.to_thread
+
 from shipgraph.evidence.predicates import PREDICATE_TYPES
 from shipgraph.evidence.referrers import attach_bundle
 from shipgraph.evidence.statement import make_statement
@@ -88,10 +90,14 @@ async def attest(
         return Attested((), len(intents), signer.description)
     statements = [_state(intent) for intent in missing]
     bundles = await signer.sign(statements)
-    for intent, bundle in zip(missing, bundles, strict=True):
-        verified = verify_evidence(bundle, policy, intent.subject.digest, intent.kind)
-        if rule is not None:
-            rule.check(verified.signer)
+
+    def check() -> None:
+        for intent, bundle in zip(missing, bundles, strict=True):
+            verified = verify_evidence(bundle, policy, intent.subject.digest, intent.kind)
+            if rule is not None:
+                rule.check(verified.signer)
+
+    await anyio.to_thread.run_sync(check)  # Sigstore's root of trust may be read from the network for it
 
     async def attach(intent: Intent, statement: Statement, bundle: Bundle) -> Digest:
         if also is not None:  # first: what is attached counts as done, and would never be published again

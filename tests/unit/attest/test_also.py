@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.evidence.made import GOOD, REPOSITORY, new_signer, policy_of, push_subject
 
+from shipgraph.attest import stage
 from shipgraph.attest.stage import Intent, attest
 from shipgraph.errors import RegistryUnavailable
 from shipgraph.evidence.referrers import ReferrerVerifier
 from shipgraph.evidence.requirements import Kind, Subject
+from shipgraph.evidence.verify import verify_evidence
 from shipgraph.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -48,3 +51,21 @@ async def test_what_is_attached_has_reached_the_second_store() -> None:
     assert await once() == 1
     assert await once() == 0
     assert len(also.kept) == 1
+
+
+async def test_what_was_signed_is_checked_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first check of a keyless signature may read Sigstore's root of trust from the network."""
+    store, signer = MemoryStore(), new_signer()
+    manifest = await push_subject(store)
+    subject = Subject("app", REPOSITORY, manifest.digest, frozenset({Kind.PROVENANCE}))
+    intent = Intent(subject, manifest.descriptor, "app", Kind.PROVENANCE, lambda: GOOD[Kind.PROVENANCE][1])
+    policy, where = policy_of(signer), []
+
+    def checked(*arguments: Any, **more: Any) -> Any:
+        where.append(threading.current_thread())
+        return verify_evidence(*arguments, **more)
+
+    monkeypatch.setattr(stage, "verify_evidence", checked)
+    await attest(store, [intent], signer=signer, verifier=ReferrerVerifier(store, policy), policy=policy)
+    assert where
+    assert threading.current_thread() not in where
