@@ -46,7 +46,7 @@ def release_json(
         "immutableTag": found.immutable_tag,
         "serial": None if outcome is None else outcome.serial,
         "moved": isinstance(outcome, Settled),
-        "movingTags": list(release.moving_tags),
+        "movingTags": list(_moved(release, outcome)),
         "images": [
             {
                 "key": image.key,
@@ -73,6 +73,14 @@ def release_json(
         "evidence": {str(kind): evidence.state(kind) for kind in Kind},
         "omittedPlatforms": [str(platform) for platform in release.omitted_platforms],
     }
+
+
+def _moved(release: Release, outcome: Settled | Unchanged | None) -> tuple[str, ...]:
+    """The tags that every image has of this release; a version below the channel's moves only its own."""
+    if not isinstance(outcome, Settled):
+        return release.moving_tags
+    moved = {move.tag for move in outcome.moves}
+    return tuple(tag for tag in release.moving_tags if tag in moved)
 
 
 def _parent(release: Release, key: str) -> str | None:
@@ -115,13 +123,15 @@ def release_text(
     if release.omitted_images:
         built = ", ".join(map(str, release.platforms))
         lines.append(f"left out: {', '.join(release.omitted_images)}, not for {built}")
-    tags = ", ".join(release.moving_tags)
+    tags = ", ".join(_moved(release, outcome))
     if outcome is None:
         lines.append("a pull request: built, gated and tested; nothing is published")
     elif isinstance(outcome, Settled):
         lines.append(f"moved: {tags} of every image, together")
+        if release.channel not in _moved(release, outcome):
+            lines.append(f"{release.channel} stays where it is: it has had a higher version")
     else:
-        lines.append(f"unchanged: {tags} already is this release")
+        lines.append(f"unchanged: {release.release_tag or release.channel} already is this release")
     return "\n".join(lines)
 
 

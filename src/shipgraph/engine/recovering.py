@@ -182,6 +182,15 @@ class Recovery:
         await self._transact(partial(plan_untag, tuple(found), next(iter(self._view.project.channels))))
         return found
 
+    async def read_metadata(self, digest: Digest) -> ChannelMetadata:
+        """A channel's metadata, by digest.
+
+        Raises:
+            RegistryError, ContentError
+        """
+        document = await read_document(self._store, self._repository, digest, self._type)
+        return decode_metadata(document.content, where=f"{self._repository}@{digest}")
+
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _check_channel(self, channel: str) -> None:
@@ -239,10 +248,6 @@ class Recovery:
         document = await read_document(self._store, self._repository, digest, JOURNAL_TYPE)
         return decode_entry(document.content, where=f"{self._repository}@{digest}")
 
-    async def _read_metadata(self, digest: Digest) -> ChannelMetadata:
-        document = await read_document(self._store, self._repository, digest, self._type)
-        return decode_metadata(document.content, where=f"{self._repository}@{digest}")
-
     async def _heads(self, names: list[str]) -> dict[str, ChannelHead]:
         heads: dict[str, ChannelHead] = {}
         for channel in self._view.project.channels:
@@ -256,7 +261,7 @@ class Recovery:
 
     async def _tagged(self, tag: str) -> Found | None:
         there = await self._store.resolve(self._repository, tag)
-        return None if there is None else Found(there.digest, await self._read_metadata(there.digest))
+        return None if there is None else Found(there.digest, await self.read_metadata(there.digest))
 
     async def _highest(self, channel: str, marks: list[Mark]) -> Mark:
         spec = self._view.project.channels[channel]
@@ -277,7 +282,7 @@ class Recovery:
                 name = f"{channel} {release.version}, serial {release.serial}, {release.immutable_tag}"
                 known[release.metadata] = name
                 with suppress(RegistryError, ContentError):
-                    metadata = await self._read_metadata(Digest.parse(release.metadata))
+                    metadata = await self.read_metadata(Digest.parse(release.metadata))
                     known.update((str(digest), name) for _, digest in named_digests(metadata))
         return known
 

@@ -69,7 +69,8 @@ def plan_release(terms: Terms, request: Request, seen: JournalSeen) -> Steps[Dra
         return Unchanged(head.releases[0].serial, Digest.parse(head.releases[0].metadata))
     if head.hold:
         raise ChannelHeld(
-            f"channel {request.channel} is held: {head.hold}", hint="`shipgraph release --unhold` ends the hold"
+            f"channel {request.channel} is held: {head.hold}",
+            hint=f"`shipgraph release --unhold {request.channel}` ends the hold",
         )
     advance = not terms.parts.order or (yield from _is_ahead(request, head))
     targets = request.targets
@@ -120,9 +121,15 @@ def _is_ahead(request: Request, head: ChannelHead) -> Steps[bool]:
                 f"{there}; how {ours} stands to it can't be told from this clone",
                 hint="fetch the whole history (git fetch --unshallow)",
             )
+        case _ if undone := next((one for one in head.undone if mark_of(one) == request.mark), None):
+            raise ChannelAhead(
+                f"{undone.immutable_tag} was rolled back from {request.channel}",
+                hint=f"`shipgraph rollback {request.channel} --to {undone.immutable_tag}` takes it back; or release a"
+                " newer commit",
+            )
         case _:
             raise ChannelAhead(
-                f"{there}, which is newer than {ours} or was rolled back",
+                f"{there}; {ours} is older, or was rolled back",
                 hint="to go back on purpose, use `shipgraph rollback`",
             )
 

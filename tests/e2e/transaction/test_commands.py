@@ -52,8 +52,10 @@ def test_rollback_goes_back_and_further_and_what_was_rolled_back_stays_out(demo:
     assert back.whole
     assert back.tags == second.tags
     assert channel(demo)["metadata"]["serial"] == 4
-    assert "rolled back" in demo.run("finalize", code=CONFLICT).err
-    demo.run("rollback", "dev")
+    refused = demo.run("finalize", code=CONFLICT).err
+    assert f"sha-{demo.commits[3]} was rolled back from dev" in refused
+    assert f"`shipgraph rollback dev --to sha-{demo.commits[3]}` takes it back" in refused
+    assert f"channel dev is back at sha-{demo.commits[1]}" in demo.run("rollback", "dev").out
     assert look(demo.host).tags == first.tags
     assert "no release before" in demo.run("rollback", "dev", code=CONFLICT).err
     assert channel(demo)["metadata"]["serial"] == 5
@@ -70,9 +72,12 @@ def test_a_hold_refuses_releases(demo: Demo) -> None:
     demo.run("rollback", "dev", "--hold", "customers see errors")
     demo.commit(3)
     demo.run("payload")
-    assert "customers see errors" in demo.run("finalize", code=CONFLICT).err
+    refused = demo.run("finalize", code=CONFLICT).err
+    assert "customers see errors" in refused
+    assert "`shipgraph release --unhold dev` ends the hold" in refused
     assert channel(demo)["hold"] == "customers see errors"
-    demo.run("release", "--unhold", "dev")
+    assert "takes releases again" in demo.run("release", "--unhold", "dev").out
+    assert "was not held" in demo.run("release", "--unhold", "dev").out
     assert channel(demo)["hold"] is None
     demo.run("finalize")
 

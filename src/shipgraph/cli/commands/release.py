@@ -63,11 +63,13 @@ def command(
 
     async def end_hold(interrupt: Interrupt) -> None:
         from shipgraph.cli.recovery import open_recovery, outcome_json
+        from shipgraph.promote.protocol import Settled
 
         assert unhold is not None  # noqa: S101 (nothing else calls this)
         with output.progress() as emit:
             async with open_recovery(folder, registry, more["root"], interrupt, emit, wait=wait) as recovery:
                 outcome = await recovery.unhold(unhold)
-        output.result(outcome_json(unhold, outcome), f"channel {unhold} takes releases")
+        text = f"channel {unhold} {'takes releases again' if isinstance(outcome, Settled) else 'was not held'}"
+        output.result(outcome_json(unhold, outcome), text)
 
     run(output, release if unhold is None else end_hold)

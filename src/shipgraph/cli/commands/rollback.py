@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,9 @@ from shipgraph.cli.running import Interrupt, run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from shipgraph.engine.recovering import Recovery
+    from shipgraph.promote.protocol import Settled, Unchanged
 
 
 @click.command("rollback")
@@ -54,10 +58,22 @@ def command(
         with output.progress() as emit:
             async with open_recovery(folder, registry, root, interrupt, emit, wait=wait) as recovery:
                 outcome = await recovery.rollback(Rollback(channel, to, hold))
+                now = await _release(recovery, channel, outcome)
         held = f"; held: {hold}" if hold else ""
-        text = f"channel {channel} is that release already{held}"
+        text = f"channel {channel} is at {now} already{held}"
         if isinstance(outcome, Settled) and outcome.moves:
-            text = f"channel {channel} went back with serial {outcome.serial}{held}"
+            text = f"channel {channel} is back at {now}, with serial {outcome.serial}{held}"
         output.result(outcome_json(channel, outcome), text)
 
     run(output, rollback)
+
+
+async def _release(recovery: Recovery, channel: str, outcome: Settled | Unchanged) -> str:
+    """Where the channel is, for people; never an error, for the tags have moved."""
+    from shipgraph.errors import ShipgraphError
+
+    if outcome.metadata is not None:
+        with suppress(ShipgraphError):
+            now = await recovery.read_metadata(outcome.metadata)
+            return now.immutable_tag if now.version == channel else f"{now.version} ({now.immutable_tag})"
+    return "that release"
