@@ -65,8 +65,10 @@ def check_project(folder: Path) -> tuple[Project | None, tuple[Mistake, ...]]:
             return None, (Mistake("the file is too big", shown, allowed=f"{MAX_FILE >> 20} MB"),)
         content = path.read_bytes()
     except OSError as error:
-        reason = f"there is no {FILE_NAME}" if isinstance(error, FileNotFoundError) else f"{error.strerror}"
-        return None, (Mistake(reason, shown, hint="name the project's folder with --project"),)
+        if isinstance(error, FileNotFoundError):
+            hint = "name the project's folder with --project, or let `shipgraph init` draft the file"
+            return None, (Mistake(f"there is no {FILE_NAME} in {path.parent}", "", hint=hint),)
+        return None, (Mistake(f"{error.strerror}", shown, hint="mend that, or name another folder with --project"),)
     parsed = _parse(content, shown)
     if isinstance(parsed, Mistake):
         return None, (parsed,)

@@ -192,6 +192,16 @@ def test_usage_errors_are_documents_too() -> None:
     assert "  next: shipgraph plan --help\n" in plain.stderr
 
 
+def test_a_mistyped_command_is_told_the_nearest_and_options_their_place() -> None:
+    typo = CliRunner().invoke(main, ["stauts"])
+    assert typo.exit_code == 2
+    assert typo.stderr == "error: there is no command 'stauts'; did you mean 'status'?\n  next: shipgraph --help\n"
+    assert "did you mean" not in CliRunner().invoke(main, ["qqqq"]).stderr
+    before = CliRunner().invoke(main, ["--project", ".", "plan"])
+    assert before.exit_code == 2
+    assert "options stand after the command" in before.stderr
+
+
 def test_the_embedded_registrys_log_shows_no_traceback_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("shipgraph.embedded")
 

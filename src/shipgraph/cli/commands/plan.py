@@ -75,7 +75,7 @@ def _text(plan: Plan, root: Path | None) -> str:
     release = plan.release
     graph = release.project.graph
     lines = [
-        f"{release.project.name}: {release.channel or 'no channel'} {release.version} as {plan.immutable_tag}",
+        f"{release.project.name}: {release.channel or 'pull request'} {release.version} as {plan.immutable_tag}",
         f"to {release.registry}/{release.namespace}"
         + (f", kept in {root}" if root else "")
         + (" (work tree is dirty)" if release.dirty else ""),
@@ -97,7 +97,7 @@ def _text(plan: Plan, root: Path | None) -> str:
         if image.parent is None:
             draw(image.key, "", last=True, top=True)
     lines.append(table(rows, head=["image", "platform", "would", "because"]))
-    lines += ["", "tags that move together:"]
+    lines += ["", "tags that move together:" if plan.moves else "no tag moves"]
     by_tag: dict[str, list[str]] = {}
     for move in plan.moves:
         by_tag.setdefault(move.tag, []).append(move.repository.rpartition("/")[2])
