@@ -74,7 +74,7 @@ def _describe(name: str, found: Sequence[tuple[str, Finding]], wanted: bool) -> 
         return Row(name, State.OK, f"{len(found)} signed by {', '.join(signers)}")
     parts = [f"{subject}: {reasons[-1]}" if reasons else subject for subject, reasons in lacking[:NAMED]]
     more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-    text = f"{'required, and missing' if wanted else 'not required, and missing'} of {'; '.join(parts)}{more}"
+    text = f"{'' if wanted else 'not '}required; there is none of {'; '.join(parts)}{more}"
     return Row(name, State.BROKEN if wanted else State.MISSING, text)
 
 

@@ -34,14 +34,14 @@ def command(folder: Path, as_json: bool, debug: bool, registry: str | None, root
             journal, channels = await read_channels(store, names(view), tuple(view.project.channels))
             now = await store.now()
         opened = open_transaction(journal)
-        dead_after = timing.margin
+        dead_after, metadata = timing.margin, f"{view.registry}/{view.metadata_repository}"
         document = {
             "project": view.project.name,
             "registry": view.registry,
             "channels": [_channel_json(channel) for channel in channels],
             "transaction": None if opened is None else _transaction_json(opened, now, dead_after),
         }
-        output.result(document, _text(channels, opened, now, dead_after))
+        output.result(document, _text(channels, metadata, opened, now, dead_after))
 
     run(output, status)
 
@@ -77,7 +77,7 @@ def _transaction_json(entry: JournalEntry, now: float, margin: float) -> dict[st
     }
 
 
-def _text(channels: list[ChannelView], opened: JournalEntry | None, now: float, margin: float) -> str:
+def _text(channels: list[ChannelView], repository: str, opened: JournalEntry | None, now: float, margin: float) -> str:
     parts: list[str] = []
     for channel in channels:
         if channel.metadata is None:
@@ -87,7 +87,7 @@ def _text(channels: list[ChannelView], opened: JournalEntry | None, now: float, 
         rows = [[image.repository, image.digest, ""] for image in metadata.images]
         if metadata.payload is not None:
             rows.append([metadata.payload.ref.partition("@")[0], metadata.payload.digest, "payload"])
-        rows.append([channel.name, str(channel.digest), "metadata"])
+        rows.append([f"{repository}:{channel.name}", str(channel.digest), "metadata"])
         lines = [
             f"channel {channel.name}: version {metadata.version}, serial {metadata.serial}, {metadata.immutable_tag}",
             f"  since {metadata.generated_at}, expires {metadata.expires_at}",
