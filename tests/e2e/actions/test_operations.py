@@ -32,6 +32,7 @@ pytestmark = pytest.mark.real
 IMAGES = ("base", "app", "side")
 SIGNS = ("contents", "packages", "id-token", "attestations")
 PERMISSIONS = {
+    "refresh-expiring": SIGNS,
     "promote": SIGNS,
     "rollback": SIGNS,
     "refresh": SIGNS,
@@ -96,6 +97,7 @@ def story(first: First, tmp_path_factory: pytest.TempPathFactory, port: int) -> 
             ("repair", by_hand(first.commit, operation="repair"), ("repair",)),
             ("prune", by_hand(first.commit, operation="prune"), ("prune",)),
             ("bootstrap", by_hand(first.commit, operation="bootstrap"), ("bootstrap",)),
+            ("refresh-expiring", events.scheduled("0 6 * * *", first.commit), ("refresh-expiring",)),
         ]
         for name, event, lacking in steps:
             if name == FORGED:
@@ -105,7 +107,11 @@ def story(first: First, tmp_path_factory: pytest.TempPathFactory, port: int) -> 
                     found.verified[channel] = json.loads(world.shipgraph("verify", channel, "--json"))["ok"]
                 world.demo.write("shipgraph.toml", (world.demo.folder / "shipgraph.toml").read_text() + NEW_IMAGE)
                 event = by_hand(world.push().commit, operation="bootstrap")
-            found.runs[name] = world.run(event, lacking=lacking)
+            only = None
+            if name == "refresh-expiring":  # the release that comes before it on a schedule was run already
+                only = lacking
+                world.hub.ahead = 21 * 24 * 3600.0  # of the thirty days that metadata lives
+            found.runs[name] = world.run(event, lacking=lacking, only=only)
             found.tags[name] = world.hub.tags()
             if name in ("promote", "rollback"):
                 document = json.loads(world.shipgraph("resolve", "prod", "--json"))
@@ -189,7 +195,14 @@ def test_bootstrap_makes_the_package_of_a_new_image_and_leaves_the_others_alone(
     assert {name: tags[name] for name in before} == before
 
 
-@pytest.mark.parametrize("step", ["promote", "rollback", "refresh", "resume-open", "repair", "prune", "bootstrap"])
+def test_the_schedule_signs_anew_what_expires_within_ten_days(story: Story) -> None:
+    tags, before = story.tags["refresh-expiring"], story.tags["bootstrap"]
+    for channel in ("dev", "nightly", "prod"):
+        assert tags[f"demo-metadata:{channel}"] != before[f"demo-metadata:{channel}"]
+        assert under(story, "refresh-expiring", channel) == immutable(story, "refresh-expiring")
+
+
+@pytest.mark.parametrize("step", PERMISSIONS)
 def test_each_operation_is_one_job_with_exactly_its_permissions(story: Story, step: str) -> None:
     run = story.runs[step].check(failed=tuple(f"{step}--without-{permission}" for permission in PERMISSIONS[step]))
     for permission in PERMISSIONS[step]:

@@ -5,6 +5,7 @@ Before each job of it, the same job is run without one of its permissions, once 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from .conftest import copied
 from .project import MOVED
+from .test_operations import PERMISSIONS as OPERATIONS
 from .workflow import SAYS, Settled
 
 if TYPE_CHECKING:
@@ -70,6 +72,11 @@ def second(first: First, tmp_path_factory: pytest.TempPathFactory, port: int) ->
         yield Second(world, event.commit, (one, two), (tags, between, world.hub.tags()))
 
 
+def test_no_attempt_prints_a_token(second: Second) -> None:
+    for run in second.attempts:
+        assert not [name for name, token in run.tokens.items() if token in run.text]
+
+
 def test_a_private_package_is_named_and_no_tag_moves(second: Second) -> None:
     run = second.attempts[0]
     job = run.jobs["finalize"]
@@ -119,3 +126,9 @@ def test_the_table_of_permissions_is_that_of_the_workflow(second: Second) -> Non
     declared = {f"{job}--without-{permission}" for job, found in PERMISSIONS.items() for permission in found}
     ran = {name for run in second.attempts for name in run.jobs if "--without-" in name}
     assert declared == ran - {"visibility--without-packages"}
+
+
+def test_every_kind_of_job_is_run_without_its_permissions_somewhere(first: First) -> None:
+    elsewhere = {*OPERATIONS, "resume", "rehearse-linux-amd64"}  # the latter two are in tests of their own
+    kinds = {re.sub(r"^(build|test|rehearse)-.*", r"\1", name) for name in {*PERMISSIONS, *elsewhere}}
+    assert kinds == {re.sub(r"^(build|test|rehearse)-.*", r"\1", name) for name in first.run.jobs}
