@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 DEPTH: Final = 3
 """Indexes in indexes."""
 MANIFESTS_LIMIT: Final = 256
+LISTED: Final = 50
+"""So many findings stand in a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,11 @@ async def gate_image(
     return verdict
 
 
-def check_verdicts(verdicts: Sequence[Verdict]) -> None:
+def check_verdicts(verdicts: Sequence[Verdict], *, listed: bool = False) -> None:
     """Refuse if any verdict does, in one message that names all of them.
+
+    Args:
+        listed: the user has seen the findings; else the message lists them too, with what an exception needs.
 
     Raises:
         Refused: findings or problems; or no verdicts.
@@ -110,10 +115,26 @@ def check_verdicts(verdicts: Sequence[Verdict]) -> None:
     refused = [verdict for verdict in verdicts if verdict.refused]
     if not refused:
         return
+    findings = [] if listed else list(dict.fromkeys(line for verdict in refused for line in _findings(verdict)))
+    if len(findings) > LISTED:
+        findings[LISTED:] = [f"  and {len(findings) - LISTED} more"]
     raise Refused(
-        "the secret gate refuses " + "; ".join(map(_reason, refused)),
+        "\n".join(["the secret gate refuses " + "; ".join(map(_reason, refused)), *findings]),
         hint="take the secret out of the image and revoke it, or accept the finding in [[gate.exceptions]]",
     )
+
+
+def _findings(verdict: Verdict) -> list[str]:
+    """What fails, a line each, without the secrets."""
+    failing = sorted(
+        (judged.finding for _, judged in verdict.judged if judged.fails),
+        key=lambda finding: (finding.severity.rank, finding),
+    )
+    return [
+        f"  {one.severity} {one.rule} in {one.path}{f':{one.line}' if one.line else ''}: "
+        f"{one.masked or one.title} (fingerprint {one.fingerprint})"
+        for one in failing
+    ]
 
 
 def _reason(verdict: Verdict) -> str:

@@ -171,6 +171,21 @@ async def test_an_expired_exception_is_named() -> None:
     assert (document["result"], document["findings"]["high"]) == ("FAILED", 1)
 
 
+async def test_a_refusal_lists_every_finding_with_what_an_exception_needs() -> None:
+    store = MemoryStore()
+    image = await push_image(store, REPOSITORY, [layer({"etc/a": WORD, "etc/b": WORD})])
+    verdict = await gate(store, image.digest)
+    with pytest.raises(Refused) as refused:
+        check_verdicts([verdict])
+    for _, judged in verdict.judged:
+        assert f"{judged.finding.rule} in {judged.finding.path}" in str(refused.value)
+        assert f"fingerprint {judged.finding.fingerprint}" in str(refused.value)
+    assert WORD.decode() not in str(refused.value)
+    with pytest.raises(Refused) as short:
+        check_verdicts([verdict], listed=True)
+    assert "\n" not in str(short.value)
+
+
 async def test_a_verdict_holds_as_long_as_its_rules_and_exceptions_do() -> None:
     store = MemoryStore()
     image = await push_image(store, REPOSITORY, [layer({"k": WORD})])

@@ -64,7 +64,7 @@ def command(
         if not any(verdict.refused for verdict in verdicts):
             return exit_codes.DONE
         if not as_json:
-            check_verdicts(verdicts)  # says why, as an error
+            check_verdicts(verdicts, listed=True)  # says why, as an error
         return exit_codes.REFUSED
 
     run(output, gate)
