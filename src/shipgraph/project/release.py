@@ -228,7 +228,7 @@ def _namespace(project: Project, trigger: Trigger, git: GitState, given: str | N
     raise ConfigurationError(
         "nobody says which namespace of the registry the release belongs to",
         key="project.namespace",
-        hint="set namespace in [project], or give --registry HOST/NAMESPACE",
+        hint="set namespace in [project], or give --registry HOST/NAMESPACE; for a rehearsal's registry, --root FOLDER",
     )
 
 

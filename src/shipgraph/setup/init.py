@@ -36,13 +36,14 @@ class Drafted:
     problems: tuple[str, ...]
 
 
-def draft_tree(folder: Path, below: Path, name: str, *, default_branch: str = "") -> Drafted:
+def draft_tree(folder: Path, below: Path, name: str, *, default_branch: str = "", owner: str | None = None) -> Drafted:
     """A draft from the Dockerfiles of a folder.
 
     Args:
         folder: the project's, absolute.
         below: where to look: it or a folder in it.
         name: the project's name.
+        owner: the source repository's, empty where there is none; None: nobody has looked.
 
     Raises:
         ConfigurationError: there is no Dockerfile, or ``below`` is elsewhere.
@@ -56,32 +57,44 @@ def draft_tree(folder: Path, below: Path, name: str, *, default_branch: str = ""
             hint="name the folder with --project or --from, or a bake file with --from",
         )
     payload = ("payload/**",) if (folder / "payload").is_dir() else ()
-    return _drafted(folder, draft(name, found, payload=payload, default_branch=default_branch))
+    return _drafted(folder, draft(name, found, payload=payload, default_branch=default_branch, notes=_ownerless(owner)))
 
 
 def draft_bake(
-    folder: Path, text: bytes, file: Path, name: str, *, default_branch: str = "", owner: str = "", sure: bool = True
+    folder: Path,
+    text: bytes,
+    file: Path,
+    name: str,
+    *,
+    default_branch: str = "",
+    owner: str | None = None,
+    sure: bool = True,
 ) -> Drafted:
     """A draft from a bake file in JSON.
 
     Args:
         sure: whether the name is the user's; else the one that all repositories begin with is better.
-        owner: the source repository's; a namespace that is the same needs no mention.
+        owner: see ``draft_tree``; a namespace that is the same needs no mention.
 
     Raises:
         ConfigurationError: see ``init_bake.read_bake``.
     """
     bake = read_bake(text, str(file), folder, file.parent)
-    namespace = bake.namespace if bake.namespace.lower() != owner.lower() else ""
+    namespace = bake.namespace if bake.namespace.lower() != (owner or "").lower() else ""
     made = draft(
         name if sure else common_name([one.repository for one in bake.found]) or name,
         bake.found,
         registry=bake.registry,
         namespace=namespace,
         default_branch=default_branch,
-        notes=bake.notes,
+        notes=(*bake.notes, *(() if namespace else _ownerless(owner))),
     )
     return _drafted(folder, made)
+
+
+def _ownerless(owner: str | None) -> tuple[str, ...]:
+    """What is to be done where no git remote names an owner: all but a rehearsal needs a namespace."""
+    return ("set `namespace` in [project]: no git remote says whose the project is",) if owner == "" else ()
 
 
 def common_name(repositories: Sequence[str]) -> str:

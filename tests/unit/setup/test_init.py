@@ -416,3 +416,9 @@ def test_hcl_is_read_by_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     code, _, err = call(tmp_path, "--from", str(tmp_path / "docker-bake.hcl"), "--dry-run")
     assert code == 2
     assert "buildx can't read it" in err
+
+
+async def test_without_a_remote_the_namespace_is_to_do(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    assert any("namespace" in note for note in draft_tree(tmp_path, tmp_path, "demo", owner="").draft.notes)
+    assert draft_tree(tmp_path, tmp_path, "demo", owner="acme").draft.notes == ()

@@ -89,4 +89,5 @@ def _text(drafted: Drafted) -> str:
     lines = [f"wrote {drafted.path}", "", table(rows, head=["image", "Dockerfile", "built on"])]
     if notes:
         lines += ["", *notes]
-    return "\n".join([*lines, "", "next: read it; `shipgraph pin` adds digests, `shipgraph plan` shows what it means"])
+    following = "`shipgraph pin` adds digests, `shipgraph plan` shows what it means, `shipgraph rehearse` tries it"
+    return "\n".join([*lines, "", f"next: read it; {following}"])
