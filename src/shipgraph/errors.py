@@ -142,7 +142,7 @@ class NotFound(RegistryError):
 class Denied(RegistryError):
     """401 or 403: the credentials are missing, wrong or not allowed to do this."""
 
-    hint = "log in to the registry (docker login), or set GITHUB_TOKEN or GHCR_PAT, with the right to do this"
+    hint = "log in to the registry, with the right to do this (docker login; for ghcr.io also GITHUB_TOKEN or GHCR_PAT)"
 
 
 class Rejected(RegistryError):

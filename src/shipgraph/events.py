@@ -67,3 +67,8 @@ Emit: TypeAlias = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """An ``Emit`` for callers that want no events."""
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """How many, for people: ``1 image``, ``2 images``."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from shipgraph.cli.output import size, table
+from shipgraph.events import counted
 from shipgraph.records.prune import Done
 
 if TYPE_CHECKING:
@@ -51,22 +52,22 @@ def pruned_lines(done: Pruned, *, dry_run: bool) -> list[str]:
     outcomes = list(done.progress.done.values())
     going = len(plan.deletions)
     if dry_run:
-        lines.append(f"{going} versions would go; nothing was changed")
+        lines.append(f"{counted(going, 'version')} would go; nothing was changed")
     elif done.shown:
         lines.append(
-            f"this is the first plan of this policy ({plan.policy[:19]}…): {going} versions would go, nothing was"
-            " deleted; run the same command again to carry it out"
+            f"this is the first plan of this policy ({plan.policy[:19]}…): {counted(going, 'version')} would go,"
+            " nothing was deleted; run the same command again to carry it out"
         )
     else:
         deleted = sum(one.done in (Done.DELETED, Done.GONE) for one in outcomes)
-        lines.append(f"{deleted} versions are deleted" if outcomes else "nothing to delete")
+        lines.append(counted(deleted, "version is", "versions are") + " deleted" if outcomes else "nothing to delete")
     for kind in (Done.REFUSED, Done.CHANGED, Done.HELD):
         some = [one for one in outcomes if one.done is kind]
         lines += [f"{kind}: {one.repository}@{one.digest[:19]}… {one.detail}" for one in some[:SHOWN]]
         if len(some) > SHOWN:
             lines.append(f"{kind}: and {len(some) - SHOWN} more")
     if done.left and done.why_left:
-        lines.append(f"{done.left} are left for the next clean-up: {done.why_left}")
+        lines.append(f"{counted(done.left, 'version is', 'versions are')} left for the next clean-up: {done.why_left}")
     return lines
 
 
@@ -76,16 +77,17 @@ def undone_result(undone: Undone | None) -> tuple[dict[str, Any], str]:
         return {"undoes": None, "versions": [], "left": 0, "earlier": 0}, "nothing that a clean-up deleted is missing"
     versions = undone.record.versions
     back = sum(one.done is Done.RESTORED for one in versions)
-    lines = [f"{back} versions of clean-up {undone.of.run} are back"]
+    lines = [f"{counted(back, 'version')} of clean-up {undone.of.run} {'is' if back == 1 else 'are'} back"]
     lines += [f"lost: {one.repository}@{one.digest}: {one.detail}" for one in versions if one.done is Done.LOST]
     lines += [
         f"{one.repository}@{one.digest}: {one.detail}" for one in versions if one.done is Done.RESTORED and one.detail
     ]
     if undone.left:
-        lines.append(f"{undone.left} are still to come: run the same command again")
+        lines.append(f"{counted(undone.left, 'version is', 'versions are')} still to come: run the same command again")
     if undone.earlier:
         lines.append(
-            f"{undone.earlier} earlier clean-ups deleted something too: run the same command again for the last"
+            f"{counted(undone.earlier, 'earlier clean-up')} deleted something too: run the same command again"
+            " for the last"
         )
     lines.append("the next `shipgraph prune` only shows its plan")
     document = {

@@ -75,6 +75,11 @@ def release_json(
     }
 
 
+def _state(evidence: Survey, kind: Kind) -> str:
+    state = evidence.state(kind)
+    return state if state == "ok" or kind in evidence.required else f"{state}, not required"
+
+
 def _moved(release: Release, outcome: Settled | Unchanged | None) -> tuple[str, ...]:
     """The tags that every image has of this release; a version below the channel's moves only its own."""
     if not isinstance(outcome, Settled):
@@ -116,7 +121,7 @@ def release_text(
         "",
         table(rows, head=["repository", "digest", "platforms", ""]),
         "",
-        "evidence: " + "  ".join(f"{kind} {evidence.state(kind)}" for kind in Kind),
+        "evidence: " + "  ".join(f"{kind} {_state(evidence, kind)}" for kind in Kind),
     ]
     if release.omitted_platforms:
         lines.append("not built: " + ", ".join(map(str, release.omitted_platforms)))

@@ -14,7 +14,7 @@ import msgspec
 from shipgraph import process
 from shipgraph.build.select import find_buildx
 from shipgraph.errors import ConfigurationError, ProcessFailed, ToolMissing
-from shipgraph.events import Finished, Started
+from shipgraph.events import Finished, Started, counted
 from shipgraph.setup import init
 from shipgraph.setup.init_draft import slug
 
@@ -67,9 +67,9 @@ async def draft_project(folder: Path, source: Path | None, name: str | None, *, 
     else:
         below = folder if source is None else source
         drafted = await anyio.to_thread.run_sync(
-            lambda: init.draft_tree(folder, below.resolve(), project, default_branch=known.branch)
+            lambda: init.draft_tree(folder, below.resolve(), project, default_branch=known.branch, owner=known.owner)
         )
-    emit(Finished(_TASK, "init", f"{len(drafted.draft.images)} images"))
+    emit(Finished(_TASK, "init", counted(len(drafted.draft.images), "image")))
     return drafted
 
 

@@ -16,7 +16,7 @@ from shipgraph.engine.signing import rule_of, trust_of
 from shipgraph.engine.verifying import verify
 from shipgraph.engine.viewing import names
 from shipgraph.errors import ConfigurationError, ContentError, NotFound
-from shipgraph.events import Finished, Started, silent
+from shipgraph.events import Finished, Started, counted, silent
 from shipgraph.evidence.referrers import ReferrerVerifier
 from shipgraph.evidence.requirements import Kind
 from shipgraph.oci import media_types
@@ -77,7 +77,7 @@ async def gather_facts(
     if metadata.payload is not None and view.payload_repository is not None:
         payload = await reader.payload(view.payload_repository, metadata.payload.ref, metadata.payload.digest)
     checks = await verify(view, store, workspace, channel, None, lag=lag, emit=emit)
-    emit(Finished(TASK, f"report of {channel}", f"{len(images)} images"))
+    emit(Finished(TASK, f"report of {channel}", counted(len(images), "image")))
     return facts.ReleaseFacts(
         project=project.name,
         registry=view.registry,

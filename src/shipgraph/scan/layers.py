@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from shipgraph.errors import Refused
-from shipgraph.events import Finished, Progressed, Started
+from shipgraph.events import Finished, Progressed, Started, counted
 from shipgraph.layers.reading import read_in_thread
 from shipgraph.oci import media_types
 from shipgraph.scan.configuration import scan_configuration
@@ -149,7 +149,7 @@ class LayeredScanner:
         async with self._turns.turn(layer.size):
             report = await read_in_thread(fetcher, repository, layer, work, observe=observe)
         count = len(report.findings) + report.more
-        emit(Finished(task, title, "clean" if not count else f"{count} findings"))
+        emit(Finished(task, title, "clean" if not count else counted(count, "finding")))
         return report
 
 

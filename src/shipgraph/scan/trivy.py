@@ -16,7 +16,7 @@ import msgspec
 
 from shipgraph import process
 from shipgraph.errors import MalformedDocument, ProcessFailed, Refused, ToolMissing
-from shipgraph.events import Finished, Started
+from shipgraph.events import Finished, Started, counted
 from shipgraph.oci.reference import is_loopback
 from shipgraph.scan.finding import CONFIGURATION, Finding, clean_path, fingerprint
 from shipgraph.scan.scanner import Report, Scanned
@@ -100,7 +100,7 @@ class Trivy:
         report = await self._report(fetcher, repository, manifest, platform)
         if self._cache is not None:
             self._cache.put(report, manifest.digest)
-        emit(Finished(task, title, "clean" if not report.findings else f"{len(report.findings)} findings"))
+        emit(Finished(task, title, "clean" if not report.findings else counted(len(report.findings), "finding")))
         return Scanned((report,), 1)
 
     async def _report(

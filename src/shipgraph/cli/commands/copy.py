@@ -7,6 +7,7 @@ import click
 from shipgraph.cli import exit_codes
 from shipgraph.cli.output import Output, size
 from shipgraph.cli.running import Interrupt, run
+from shipgraph.events import counted
 
 
 @click.command("copy")
@@ -47,8 +48,8 @@ def command(source: str, destination: str, no_referrers: bool, dry_run: bool, as
                 "sent": {"manifests": sent.manifests, "blobs": sent.blobs, "bytes": sent.bytes},
                 "dryRun": dry_run,
             },
-            f"{copied.root.digest}{tag}, {copied.referrers} referrers\n"
-            f"{verb} {sent.manifests} manifests, {sent.blobs} blobs, {size(sent.bytes)}",
+            f"{copied.root.digest}{tag}, {counted(copied.referrers, 'referrer')}\n"
+            f"{verb} {counted(sent.manifests, 'manifest')}, {counted(sent.blobs, 'blob')}, {size(sent.bytes)}",
         )
         return exit_codes.DONE
 

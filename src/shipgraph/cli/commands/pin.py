@@ -55,6 +55,12 @@ def command(folder: Path, as_json: bool, debug: bool, update: bool, dry_run: boo
             "\n".join(map(str, results)),
         )
         failed = any(result.outcome is PinOutcome.FAILED for result in results)
+        if failed:
+            output.say(
+                "error: not every base could be looked up\n"
+                "  next: check that the registry can be reached and knows the tag, then run the same command again;"
+                " or write the digest by hand"
+            )
         return exit_codes.TRY_AGAIN if failed else exit_codes.DONE
 
     run(output, pin)

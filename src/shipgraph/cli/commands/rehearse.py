@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,16 @@ def command(
                 emit=emit,
             )
         text = release_text(published.release, published.found, published.outcome, published.evidence, published.images)
-        output.result(published_json(published), text)
+        output.result(published_json(published), f"{text}\nlook at it: {_look(folder, root, ghcr=ghcr)}")
 
     run(output, rehearse)
+
+
+def _look(folder: Path, root: Path | None, *, ghcr: bool) -> str:
+    """The command that shows what the registry holds."""
+    from shipgraph.engine.workspace import Workspace
+
+    workspace = Workspace.of(folder)
+    place = root or (workspace.ghcr if ghcr else workspace.registry)
+    project = [] if folder == Path() else ["--project", str(folder)]
+    return shlex.join(["shipgraph", "status", *project, "--root", os.path.relpath(place)])

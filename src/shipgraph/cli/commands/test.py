@@ -125,4 +125,6 @@ def _text(tested: Tested) -> str:
     if tested.before:
         lines.append(f"passed before: {', '.join(tested.before)}")
     lines.extend(tested.omitted)
+    if not rows and not tested.before:
+        lines.append("nothing was run: [[images.KEY.tests]] in shipgraph.toml says what to run")
     return "\n".join(lines)
