@@ -51,6 +51,13 @@ def common(function: F) -> F:
     return function
 
 
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """An empty value is a variable that was not set: nothing goes to the configured registry because of that."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty; leave the option out for the configured registry", ctx, param)
+    return value
+
+
 def target(function: F) -> F:
     """``--registry`` and ``--root``."""
     for option in (
@@ -59,7 +66,9 @@ def target(function: F) -> F:
             type=click.Path(file_okay=False, path_type=Path),
             help="Use the registry of this folder (a rehearsal's, say), served while the command runs.",
         ),
-        click.option("--registry", metavar="HOST[/NAMESPACE]", help="Overrides the configured registry."),
+        click.option(
+            "--registry", metavar="HOST[/NAMESPACE]", callback=_not_empty, help="Overrides the configured registry."
+        ),
     ):
         function = option(function)
     return function

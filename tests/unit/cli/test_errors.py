@@ -202,6 +202,13 @@ def test_a_mistyped_command_is_told_the_nearest_and_options_their_place() -> Non
     assert "options stand after the command" in before.stderr
 
 
+def test_an_empty_registry_is_not_taken_for_the_configured_one() -> None:
+    for command in ("status", "release", "plan"):
+        done = CliRunner().invoke(main, [command, "--registry", ""])
+        assert done.exit_code == 2
+        assert "'--registry': it is empty" in done.stderr
+
+
 def test_the_embedded_registrys_log_shows_no_traceback_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("shipgraph.embedded")
 
