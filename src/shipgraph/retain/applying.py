@@ -5,7 +5,8 @@ The rules:
 1. Only what the plan names, in the plan's order: whatever needs something goes before it.
 2. A version goes only once everything that needs it and was to go is really gone. So if one can't go (the registry
    keeps it, it got another tag), what it needs is held.
-3. Before a batch, what is new in any package is read; what that needs, at any depth, is held.
+3. Before a batch, what is new in any package is read, and what was deleted and is there again; what that needs, at any
+   depth, is held.
 4. Right before it is deleted a version is looked at again: with another tag, or touched since, it isn't what was
    decided about.
 5. An error ends the batch. Nothing is half-done then: what is left is left to the next clean-up.
@@ -165,7 +166,10 @@ class Applying:
         return [number for node in nodes.values() for number in self._needs(repository, node)]
 
     def _is_known(self, repository: str, digest: str) -> bool:
-        return self._inventory.locate(repository, digest) is not None
+        """Whether the list had it; what this run has deleted, and somebody has pushed again, is new."""
+        done = self._progress.done.get((repository, digest))
+        gone = done is not None and done.done in (Done.DELETED, Done.GONE)
+        return not gone and self._inventory.locate(repository, digest) is not None
 
     def _needs(self, repository: str, node: Node) -> Iterable[int]:
         inventory = self._inventory

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.e2e.retention.world import World, walk, world
 
 from shipgraph.engine.pruning import Wish
+from shipgraph.oci.manifest import ImageIndex
 from shipgraph.records.prune import Done
 
 if TYPE_CHECKING:
@@ -114,6 +115,42 @@ async def test_an_index_that_is_pushed_without_a_tag_meanwhile_keeps_its_old_pla
             monkeypatch.setattr(shelf, "newer", after_listing)
             await cleaning.pruner.prune(Wish(apply=True))
         assert await walk(w, APP, pushed[0]) == []
+
+
+async def test_an_index_that_was_deleted_and_is_pushed_again_keeps_the_platforms_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ghcr_history: Path, copied: Callable[[Path], Path]
+) -> None:
+    """The same bytes have the same digest: it was listed, deleted, and is new all the same."""
+    async with world(tmp_path, monkeypatch, ghcr=True, root=copied(ghcr_history)) as w:
+        async with w.store() as store:
+            found = await store.resolve(APP, w.release_of(1).immutable_tag(1))
+            assert found is not None
+            old = await store.manifest(APP, found.digest)
+        assert isinstance(old, ImageIndex)
+        pushed = False
+
+        async def push() -> None:
+            nonlocal pushed
+            async with w.store() as store:
+                left = [await store.has_manifest(APP, child.digest) for child in old.manifests]
+                if not pushed and all(left) and not await store.has_manifest(APP, old.digest):
+                    await store.push_manifest(APP, old)
+                    pushed, pruner._batch = True, 60
+
+        async with w.cleaning() as cleaning:
+            pruner: Any = cleaning.pruner
+            pruner._batch = 6
+            hold = pruner._claims.hold
+
+            async def held(*arguments: object) -> bool:
+                await push()
+                done: bool = await hold(*arguments)
+                return done
+
+            monkeypatch.setattr(pruner._claims, "hold", held)
+            await cleaning.pruner.prune(Wish(apply=True))
+        assert pushed
+        assert await walk(w, APP, old.digest) == []
 
 
 async def _clean_again(w: World) -> None:
