@@ -9,6 +9,7 @@ import msgspec
 from shipgraph.build.inputs import ANNOTATION_INPUTS
 from shipgraph.errors import ImmutableTagConflict, RegistryUnavailable
 from shipgraph.oci.digest import Digest
+from shipgraph.oci.manifest import ImageIndex
 from shipgraph.records.builds import BUILD_TYPE, BuildRecord, build_tag, decode_build, encode_build
 from shipgraph.records.claims import claim_tag
 from shipgraph.records.document import push_document, read_document
@@ -16,7 +17,7 @@ from shipgraph.records.sets import SET_TYPE, SetRecord, decode_set, encode_set, 
 from shipgraph.store.protocols import Fetcher, Lister, Prober, Pusher, Resolver, Tagger
 
 if TYPE_CHECKING:
-    from shipgraph.oci.manifest import ImageIndex, ImageManifest
+    from shipgraph.oci.manifest import ImageManifest
     from shipgraph.records.claims import Sleep
 
 _COLLISIONS: Final = 20
@@ -95,7 +96,7 @@ async def claim_image_tag(
     """Put an image under its release's immutable tag. The digest that is there: ours, or that of the same inputs.
 
     Raises:
-        ImmutableTagConflict: an image of other inputs is there.
+        ImmutableTagConflict: an image of other inputs is there, or one of which a platform is gone.
         NotFound, ContentError, RegistryError
     """
     there = await claim_tag(store, repository, tag, manifest, settle=settle, sleep=sleep)
@@ -104,7 +105,18 @@ async def claim_image_tag(
     other = await store.manifest(repository, there)
     inputs = manifest.annotations.get(ANNOTATION_INPUTS)
     if inputs and other.annotations.get(ANNOTATION_INPUTS) == inputs:
-        return there  # two runs of one commit: the first one's image counts
+        # two runs of one commit: the first one's image counts
+        for child in other.manifests if isinstance(other, ImageIndex) else ():
+            if not await store.has_manifest(repository, child.digest):
+                raise ImmutableTagConflict(
+                    repository,
+                    tag,
+                    there=str(there),
+                    ours=str(manifest.digest),
+                    hint=f"its {child.platform or child.digest} is gone, and building it again gave another image:"
+                    " `shipgraph prune --undo` if a clean-up deleted it, else release a new commit",
+                )
+        return there
     raise ImmutableTagConflict(
         repository,
         tag,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.engine import world as world_module
 from tests.unit.engine.world import (
     FILE,
     IMAGES,
@@ -209,6 +210,18 @@ async def test_an_occupied_immutable_tag_is_refused(world: World) -> None:
     assert caught.value.there == str(first.found.images[2].index.digest)
     assert caught.value.ours in str(caught.value)
     assert await world.moving() == before
+
+
+async def test_an_image_that_has_lost_a_platform_is_not_adopted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the release would go on with an image that nobody can pull."""
+    side = (await world.publish()).found.images[-2]
+    assert side.key == "side"
+    await world.store.delete_manifest(side.repository, side.index.manifests[0].digest)
+    layer = world_module._layer
+    monkeypatch.setattr(world_module, "_layer", lambda image, context: layer(image, context) + bytes(512))
+    with pytest.raises(ImmutableTagConflict) as caught:
+        await world.publish()
+    assert "its linux/amd64 is gone" in caught.value.hint
 
 
 async def test_two_runs_at_once_agree(world: World) -> None:
