@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import urllib3
     from urllib3.response import BaseHTTPResponse
 
-    from shipgraph.remote.direct import Whole
+    from shipgraph.remote.answer import Whole
 
 Body: TypeAlias = bytes | Iterable[bytes] | None
 

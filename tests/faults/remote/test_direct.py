@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from shipgraph.remote.direct import MAX_HEAD, SMALL, Direct, Whole
+from shipgraph.remote.answer import MAX_HEAD, Whole
+from shipgraph.remote.direct import SMALL, Direct
 from shipgraph.remote.transport import Request, TransportFailure, tls_context
 
 if TYPE_CHECKING:
