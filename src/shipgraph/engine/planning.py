@@ -58,7 +58,7 @@ class PlannedMove:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a release would do; ``notes`` say what could not be told."""
+    """What a release would do; ``notes`` say what could not be told, and what would refuse it."""
 
     release: Release
     immutable_tag: str
@@ -75,7 +75,7 @@ async def make_plan(release: Release, target: Reader, workspace: Workspace, *, e
     """
     await check_payload(release)
     reader = ReadOnly(target)
-    notes: list[str] = []
+    notes = _untested(release)
     epochs = age_epochs(release, time.time())
     previous = await previous_set(release, reader)
     async with BaseSupply(release, workspace, emit=emit, make_roots=False) as supply:
@@ -99,6 +99,22 @@ async def make_plan(release: Release, target: Reader, workspace: Workspace, *, e
                 builds[planned.image, planned.platform] = planned
     tag = release.immutable_tag(await _revision(release, reader, record))
     return Plan(release, tag, tuple(builds.values()), await _moves(release, reader), tuple(notes))
+
+
+def _untested(release: Release) -> list[str]:
+    """Images without a test, where a release has to have one for each: known before anything is built."""
+    project = release.project
+    if "test" not in project.evidence or not release.publishes:
+        return []
+    lacking = [
+        image.key
+        for image in project.graph
+        for platform in release.image_platforms(image.key)
+        if not any(not test.platforms or platform in test.platforms for test in image.tests)
+    ]
+    names = ", ".join(dict.fromkeys(lacking))
+    refusal = f"there is no test of {names}, so the release would be refused"
+    return [f'{refusal}: add [[images.KEY.tests]], or take "test" out of [evidence] require'] if lacking else []
 
 
 async def _revision(release: Release, reader: Reader, record: SetRecord | None) -> int:

@@ -103,9 +103,10 @@ class Survey:
                 f"{kind} of {', '.join(s.name for s in subjects[:3])}{' and more' if len(subjects) > 3 else ''}"
                 for kind, subjects in sorted(lacking.items())
             ]
+            tests = " (a test that an image doesn't have: [[images.KEY.tests]])" if Kind.TEST in lacking else ""
             raise EvidenceMissing(
                 f"required evidence is missing: {'; '.join(parts)}",
-                hint="run the stages that make it, or take the kind out of [evidence] require",
+                hint=f"run the stages that make it{tests}, or take the kind out of [evidence] require",
             )
 
 

@@ -174,6 +174,8 @@ async def test_missing_evidence_refuses(tmp_path: Path) -> None:
     world = make_signed_world(tmp_path / "demo")
     world.edit("shipgraph.toml", REQUIRED, 'require = ["gate", "test", "provenance"]')
     world.commit()
+    plan = await make_plan(await world.release(view=True), world.store, Workspace.of(world.folder), emit=silent)
+    assert any("no test of base, " in note for note in plan.notes), "known before anything is built"
     with pytest.raises(EvidenceMissing, match=r"test of base \(linux/amd64\), .* and more"):
         await world.publish()
     assert await world.moving() == {}
