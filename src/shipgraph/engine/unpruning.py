@@ -13,7 +13,7 @@ from shipgraph.channel.journal import JOURNAL, JOURNAL_TYPE, Batch, decode_entry
 from shipgraph.channel.metadata import rfc3339
 from shipgraph.engine.batches import BATCH, SLACK, write_record
 from shipgraph.errors import Conflict, NotFound, Stopped
-from shipgraph.events import Finished, Note, Started
+from shipgraph.events import Finished, Note, Started, counted
 from shipgraph.oci.digest import Digest
 from shipgraph.records.document import read_document
 from shipgraph.records.prune import Done, Outcome, PruneRecord
@@ -87,7 +87,7 @@ class Undoer:
         if not lacking:
             return None
         cleanup, gone = lacking[0]
-        title = f"bring back {len(gone)} versions of clean-up {cleanup.run}"
+        title = f"bring back {counted(len(gone), 'version')} of clean-up {cleanup.run}"
         self._emit(Started(TASK, title))
         restoring = Restoring(self._store, self._shelf, self._transacting.stop, self._clock)
         # what was deleted last comes back first: parts before what is made of them
@@ -98,7 +98,7 @@ class Undoer:
                 f"nothing of clean-up {cleanup.run} can be brought back: {next(iter(restoring.done.values())).detail}",
                 hint=f"GitHub keeps deleted versions for {DAYS} days; an older clean-up is named with --run",
             )
-        self._emit(Finished(TASK, title, f"{restored} are back", time.time() - began))
+        self._emit(Finished(TASK, title, f"{counted(restored, 'version')} back", time.time() - began))
         record = self._record(cleanup, restoring, began, len(left))
         await write_record(self._store, self._view.metadata_repository, record)
         return Undone(cleanup, record, len(left), len(lacking) - 1)
