@@ -87,7 +87,7 @@ def test_an_older_release_that_ends_late_is_refused_and_the_same_one_changes_not
     before = look(demo.host)
     assert demo.run("finalize", "--json").json["moved"] is False
     demo.git("checkout", "--quiet", demo.commits[1])
-    assert "newer" in demo.run("finalize", "--channel", "dev", code=CONFLICT).err
+    assert "is older" in demo.run("finalize", "--channel", "dev", code=CONFLICT).err
     assert look(demo.host) == before
 
 
