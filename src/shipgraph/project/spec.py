@@ -110,8 +110,8 @@ class TransactionSpec:
 class SigningSpec:
     """What a release is signed with, and whose signatures count.
 
-    ``identities`` is None for the release workflow of the source repository, on protected refs; ``trust_config`` is a file's
-    path, for Sigstore authorities other than the public ones.
+    ``identities`` is None for the release workflow of the source repository, on protected refs; ``trust_config`` is a
+    file's path, for Sigstore authorities other than the public ones.
     """
 
     by: Literal["auto", "key", "keyless"] = "auto"
