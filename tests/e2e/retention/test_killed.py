@@ -37,7 +37,7 @@ async def test_dead_at_any_request_to_a_plain_registry_the_next_run_ends_in_the_
     tmp_path: Path, plain_history: Path
 ) -> None:
     wanted = await undisturbed(tmp_path / "once", plain_history, ghcr=False)
-    table = [row async for row in rows(tmp_path / "rows", plain_history, ghcr=False, first=20, every=90)]
+    table = [row async for row in rows(tmp_path / "rows", plain_history, ghcr=False, first=20, every=150)]
     print("\n".join(map(str, table)))  # noqa: T201
     assert len(table) >= 8
     assert [row for row in table if row.lost or row.end != wanted] == []
