@@ -12,8 +12,11 @@ from shipgraph.channel.metadata import rfc3339
 from shipgraph.engine.gating import Gates
 from shipgraph.engine.opening import owner
 from shipgraph.engine.proving import prove_payload
+from shipgraph.errors import MalformedDocument, Refused
 from shipgraph.events import Finished, Started
+from shipgraph.oci.media_types import CYCLONEDX_JSON
 from shipgraph.payload.files import PayloadImage, select_files
+from shipgraph.payload.sbom import images_of
 from shipgraph.payload.stage import pack_payload, payload_manifest, publish_payload, store_payload
 from shipgraph.project.git import list_files
 from shipgraph.promote.collect import ReleaseSet, collect_images, payload_tag
@@ -25,9 +28,11 @@ if TYPE_CHECKING:
     from shipgraph.oci.manifest import ImageManifest
     from shipgraph.project.release import Release
     from shipgraph.promote.timing import Timing
-    from shipgraph.store.protocols import Store
+    from shipgraph.store.protocols import Fetcher, Store
 
 TASK = "payload"
+LARGEST_SBOM = 64 << 20
+"""Bytes: some two hundred thousand files."""
 
 
 async def check_payload(release: Release) -> None:
@@ -40,6 +45,34 @@ async def check_payload(release: Release) -> None:
     if spec is not None:
         listed = await list_files(folder)
         await anyio.to_thread.run_sync(select_files, folder, spec.files, listed)
+
+
+async def check_belongs(found: ReleaseSet, target: Fetcher) -> None:
+    """Refuse a set whose payload was packed for other images: consumers would refuse its payload.
+
+    An image has been taken out of the graph since, say, or its immutable tag was moved by other means.
+
+    Raises:
+        Refused
+        MalformedDocument, NotFound, RegistryError: the payload's SBOM can't be read.
+    """
+    payload, repository = found.payload, found.payload_repository
+    if payload is None or repository is None:
+        return
+    where = f"the SBOM of {repository}@{payload.digest}"
+    listed = [layer for layer in payload.layers if layer.media_type == CYCLONEDX_JSON]
+    if len(listed) != 1 or listed[0].size > LARGEST_SBOM:
+        raise MalformedDocument(f"{where} is not there, or has an absurd size")
+    async with target.blob(repository, listed[0]) as pieces:
+        document = b"".join([piece async for piece in pieces])
+    belongs = await anyio.to_thread.run_sync(lambda: images_of(document, where=where))
+    wanted = {image.repository.rpartition("/")[2]: str(image.index.digest) for image in found.images}
+    if wrong := sorted(name for name in belongs.keys() | wanted.keys() if belongs.get(name) != wanted.get(name)):
+        raise Refused(
+            f"the payload {repository}@{payload.digest} was packed for other images than {found.immutable_tag} has:"
+            f" {', '.join(wrong[:5])}",
+            hint="release a new commit; what was packed for an older graph can only be released with that",
+        )
 
 
 async def make_payload(

@@ -18,7 +18,7 @@ from shipgraph.engine.gating import Gates
 from shipgraph.engine.images import Images, build_platforms
 from shipgraph.engine.liveness import run_liveness
 from shipgraph.engine.opening import GitAncestry, owner
-from shipgraph.engine.payload import check_payload, make_payload
+from shipgraph.engine.payload import check_belongs, check_payload, make_payload
 from shipgraph.engine.proving import prove_images
 from shipgraph.engine.sets import newest_record
 from shipgraph.engine.signing import find_signing
@@ -320,7 +320,8 @@ async def finish(
         signing: whose evidence counts, and who signs the metadata; None where no evidence is required.
 
     Raises:
-        Refused: the set is incomplete or lacks evidence; or the registry refused a move and all were taken back.
+        Refused: the set is incomplete, lacks evidence, or its payload is another's; or the registry refused a move and
+            all were taken back.
         UnpinnedBase: the channel takes only releases with pinned bases.
         NotPublic: not everybody can pull it, where that is asked for; nothing moved, unless it is the metadata alone.
         EvidenceUntrusted, SigningFailed: the metadata can't be signed by who the channel accepts; nothing moved.
@@ -330,6 +331,7 @@ async def finish(
     check_pinned(release, record)
     emit(Started(FINALIZE, "finalize"))
     found = await collect_set(target, release, release.immutable_tag(record.revision))
+    await check_belongs(found, target)
     # a promoted release was tested as its own commit asks for; the file that is checked out may be of another
     ask = partial(survey_set, release, found, target, signing, emit=emit, tests=kind is Kind.RELEASE)
     evidence = await ask()

@@ -6,6 +6,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from shipgraph.records.document import decode
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,3 +66,23 @@ def build_sbom(
     )
     bom.register_dependency(root, [*files, *containers])
     return JsonV1Dot6(bom).output_as_string(indent=2).encode() + b"\n"
+
+
+class _Component(msgspec.Struct, frozen=True):
+    type: str
+    name: str
+    version: str = ""
+
+
+class _Bom(msgspec.Struct, frozen=True):
+    components: tuple[_Component, ...] = ()
+
+
+def images_of(document: bytes, *, where: str) -> dict[str, str]:
+    """The digests of the images that a payload belongs to, by the last part of their repositories, from its SBOM.
+
+    Raises:
+        MalformedDocument
+    """
+    components = decode(document, _Bom, where=where).components
+    return {one.name.rpartition("/")[2]: one.version for one in components if one.type == "container"}
