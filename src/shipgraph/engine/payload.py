@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from shipgraph.store.protocols import Fetcher, Store
 
 TASK = "payload"
-LARGEST_SBOM = 64 << 20
-"""Bytes: some two hundred thousand files."""
+LARGEST_SBOM = 128 << 20
+"""Bytes: more than two hundred thousand files, which is what a consumer unpacks."""
 
 
 async def check_payload(release: Release) -> None:

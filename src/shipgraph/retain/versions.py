@@ -31,8 +31,9 @@ ANYWHERE: Final = "*/"
 
 _DIGEST: Final = re.compile(r"sha(?:256|512):")
 
-LONGEST_DOCUMENT: Final = 16 << 20
-"""Bytes of a document that may be opened to see which digests it names; an honest one has a few hundred kilobytes."""
+LONGEST_DOCUMENT: Final = 128 << 20
+"""Bytes of a document that may be opened to see which digests it names; an honest one has a few hundred kilobytes, and
+the SBOM of a payload of 200,000 files some hundred megabytes."""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -31,6 +31,7 @@ from shipgraph.oci.manifest import EMPTY_CONFIG, EMPTY_DESCRIPTOR, ImageManifest
 from shipgraph.oci.platform import Platform
 from shipgraph.records.document import push_document
 from shipgraph.records.prune import RETENTION, Outcome, PruneRecord, encode_prune
+from shipgraph.store import content
 from shipgraph.store.content import from_bytes
 
 if TYPE_CHECKING:
@@ -434,6 +435,24 @@ async def test_who_is_no_workflow_is_not_asked_for(tmp_path: Path, monkeypatch: 
         world.store, of, await read_channel(world.store, of, "dev", None), await read_journal(world.store, of), ask
     )
     assert row.state is State.NOT_APPLICABLE
+
+
+async def test_the_sbom_of_a_payload_of_many_files_may_be_larger_than_a_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_signed_world(tmp_path / "demo")
+    for number in range(200):
+        world.write(f"payload/{number}", "file")
+    world.commit()
+    published = await world.publish()
+    monkeypatch.setattr(content, "SMALL", 40_000)
+    assert published.found.payload is not None
+    assert published.found.payload.layers[-1].size > content.SMALL
+    policy = trust_of(published.release, Workspace.of(world.folder), "registry.example")
+    verifiers = Verifiers(ReferrerVerifier(world.store, policy), ReferrerVerifier(world.store, policy))
+    of = names(published.release)
+    rows = await check_channel(world.store, of, "dev", Expected((), {}, frozenset()), sources=Sources(verifiers))
+    assert [row.name for row in rows if row.state is State.BROKEN] == []
 
 
 async def test_a_channel_that_was_never_published(scene: Scene) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from shipgraph.channel.journal import JOURNAL_TYPE
 from shipgraph.channel.metadata import ChannelMetadata, ImageEntry, PayloadEntry, encode_metadata
+from shipgraph.consume.archive import Bounds
 from shipgraph.errors import MalformedDocument
 from shipgraph.evidence.bundle import BUNDLE_TYPE
 from shipgraph.evidence.predicates import GATE
@@ -97,6 +98,12 @@ def test_an_index_tells_its_children() -> None:
     index = build_index([Descriptor(media_types.IMAGE_MANIFEST, Digest.parse(one), 5) for one in (ONE, TWO)])
     node = describe(index, TYPES)
     assert (node.media_type, node.children, node.blobs) == (media_types.IMAGE_INDEX, (ONE, TWO), ())
+
+
+def test_the_sbom_of_as_many_files_as_a_consumer_unpacks_is_opened() -> None:
+    layers = (Descriptor("application/vnd.demo", Digest.parse(ONE), 5),
+              Descriptor(media_types.CYCLONEDX_JSON, Digest.parse(TWO), 470 * Bounds().most_entries))  # fmt: skip
+    assert document_layer(build_artifact(TYPES.payload, layers), TYPES) == layers[1]
 
 
 def test_a_document_is_opened_only_if_it_names_something() -> None:
