@@ -57,6 +57,8 @@ class PinResult:
             return f"{self.image}: {self.before} → {self.after}"
         if self.outcome is PinOutcome.FAILED:
             return f"{self.image}: {self.before} is not pinned: {self.reason}"
+        if self.outcome is PinOutcome.LEFT:
+            return f"{self.image}: {self.before} stays as it is: {self.reason}"
         return f"{self.image}: {self.before} {self.outcome}" + (f": {self.reason}" if self.reason else "")
 
 
