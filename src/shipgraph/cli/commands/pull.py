@@ -27,7 +27,8 @@ def command(
     """Install a channel's payload: verified, unpacked, and switched to in one step.
 
     What is installed is DIR/current, and DIR/previous what was before it. Whatever can't be verified is refused with
-    exit code 3, and what is installed stays as it is; metadata that has expired blocks only what is new.
+    exit code 3 (1 where content isn't what its digest says), and what is installed stays as it is; metadata that has
+    expired blocks only what is new.
     """
     output = Output(as_json=as_json, debug=debug)
 
