@@ -49,15 +49,7 @@ class Claims:
         self.run = f"{owner.run}-{owner.nonce[:8]}"
         self.lag = timing.lag
         self._held = False
-        project = view.project
-        self._terms = Terms(
-            project.name,
-            view.metadata_repository,
-            tuple(project.channels),
-            owner,
-            timing,
-            wait=transacting.wishes.wait,
-        )
+        self._terms = Terms.of(view, owner, timing, wait=transacting.wishes.wait)
 
     async def hold(self, batch: Batch, since: Expect, seconds: float, work: Callable[[float], Awaitable[bool]]) -> bool:
         """Do a batch's work while the journal is ours; False if it has gone on since, and nothing was done.

@@ -198,9 +198,7 @@ class Recovery:
             raise ConfigurationError(f"there is no channel {channel!r}", allowed=", ".join(self._view.project.channels))
 
     def _terms(self) -> Terms:
-        project = self._view.project
-        wait = self._transacting.wishes.wait
-        return Terms(project.name, self._repository, tuple(project.channels), owner(), self._timing, wait=wait)
+        return Terms.of(self._view, owner(), self._timing, wait=self._transacting.wishes.wait)
 
     def _driver(self) -> Driver:
         return Driver(

@@ -80,14 +80,7 @@ async def finalize(
     assert channel is not None  # noqa: S101 (a pull request has nothing to finalize)
     request = _request(release, found, revision, channel, kind, wishes)
     spec = release.project.channels[channel]
-    terms = Terms(
-        release.project.name,
-        release.metadata_repository,
-        tuple(release.project.channels),
-        owner,
-        timing,
-        wait=wishes.wait,
-    )
+    terms = Terms.of(release, owner, timing, wait=wishes.wait)
 
     async def make_metadata(
         serial: int,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from shipgraph.channel.journal import Owner
+    from shipgraph.project.release import Release
     from shipgraph.promote.timing import Timing
 
 
@@ -62,3 +63,9 @@ class Terms:
     timing: Timing
     wait: bool = False
     parts: Parts = ALL
+
+    @classmethod
+    def of(cls, release: Release, owner: Owner, timing: Timing, *, wait: bool) -> Terms:
+        """The terms of a project's transactions."""
+        project = release.project
+        return cls(project.name, release.metadata_repository, tuple(project.channels), owner, timing, wait=wait)
