@@ -152,14 +152,13 @@ async def copy(
     if referrers:
         wanted += await _referrers(source, where.repository, root, manifest, jobs)
     sent = CopyResult(0, 0, 0)
-    for digest in wanted:
-        if dry_run:
-            more = await missing(source, where.repository, target, to.repository, digest, jobs=jobs)
-        else:
-            more = await copy_manifest(
-                source, where.repository, target, to.repository, digest,
-                emit=emit, task=TASK, jobs=jobs, mount_from=mount_from,
-            )  # fmt: skip
+    if dry_run:
+        sent = await missing(source, where.repository, target, to.repository, wanted, jobs=jobs)
+    for digest in [] if dry_run else wanted:
+        more = await copy_manifest(
+            source, where.repository, target, to.repository, digest,
+            emit=emit, task=TASK, jobs=jobs, mount_from=mount_from,
+        )  # fmt: skip
         sent = CopyResult(sent.blobs + more.blobs, sent.bytes + more.bytes, sent.manifests + more.manifests)
     if tag is not None and not dry_run:
         there = await target.resolve(to.repository, tag)

@@ -93,15 +93,22 @@ async def copy_manifest(
 
 
 async def missing(
-    source: Fetcher, source_repository: str, target: Target, target_repository: str, digest: Digest, *, jobs: int = 4
+    source: Fetcher,
+    source_repository: str,
+    target: Target,
+    target_repository: str,
+    digests: Iterable[Digest],
+    *,
+    jobs: int = 4,
 ) -> CopyResult:
-    """What ``copy_manifest`` would send now; nothing is changed.
+    """What ``copy_manifest`` of all of them would send now, each blob once; nothing is changed.
 
     Raises:
         NotFound, MalformedDocument, DigestMismatch, RegistryError
     """
     tree = _Tree(source, source_repository, target, target_repository, jobs)
-    await tree.walk(digest)
+    for digest in digests:
+        await tree.walk(digest)
     lacking: list[Descriptor] = []
 
     async def probe(blob: Descriptor) -> None:

@@ -107,6 +107,7 @@ async def test_a_dry_run_says_what_a_copy_does(registry: str, tmp_path: Path) ->
         assert not (tmp_path / "other").exists()
         done = await run(source, target)
         assert planned.sent.manifests == done.sent.manifests == 7
+        assert planned.sent == done.sent
         assert done.sent.blobs == 4
         assert done.tag == "new"
 
