@@ -25,9 +25,9 @@ from shipgraph.embedded.ghcr.habits import DAY, Habits
 from shipgraph.embedded.ghcr.state import Ghcr
 from shipgraph.embedded.serving import serve
 from shipgraph.engine.batches import Claims
+from shipgraph.engine.finalizing import Transacting
 from shipgraph.engine.opening import open_target, open_view, owner
 from shipgraph.engine.pruning import Pruner, Wish
-from shipgraph.engine.releasing import Transacting
 from shipgraph.errors import RegistryUnavailable, Stopped
 from shipgraph.events import silent
 from shipgraph.github.api import GitHubApi

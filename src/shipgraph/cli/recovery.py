@@ -21,10 +21,10 @@ async def open_recovery(
 ) -> AsyncIterator[Recovery]:
     """A project's channels on its registry, ready to be mended."""
     from shipgraph.engine.attesting import renewal_signer
+    from shipgraph.engine.finalizing import Transacting
     from shipgraph.engine.liveness import run_liveness
     from shipgraph.engine.opening import open_target, open_view
     from shipgraph.engine.recovering import Recovery
-    from shipgraph.engine.releasing import Transacting
     from shipgraph.engine.untagging import FittingUntagger
     from shipgraph.engine.workspace import Workspace
     from shipgraph.promote.stage import Wishes

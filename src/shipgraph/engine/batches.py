@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shipgraph.channel.journal import Batch, Owner
-    from shipgraph.engine.releasing import Transacting
+    from shipgraph.engine.finalizing import Transacting
     from shipgraph.events import Emit
     from shipgraph.project.release import Release
     from shipgraph.promote.timing import Timing

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from shipgraph.build.claims import newest_set
 from shipgraph.channel.journal import Kind
 from shipgraph.engine.bases import check_pinned
+from shipgraph.engine.finalizing import Transacting, finish
 from shipgraph.engine.gating import Gates
 from shipgraph.engine.opening import Asked, open_view, owner
 from shipgraph.engine.proving import prove_payload
-from shipgraph.engine.releasing import Transacting, finish
 from shipgraph.errors import ConfigurationError, Refused
 from shipgraph.events import Note
 from shipgraph.oci.platform import Platform

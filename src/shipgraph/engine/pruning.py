@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from shipgraph.engine.batches import Claims
-    from shipgraph.engine.releasing import Transacting
+    from shipgraph.engine.finalizing import Transacting
     from shipgraph.events import Emit
     from shipgraph.project.release import Release
     from shipgraph.retain.contents import Contents

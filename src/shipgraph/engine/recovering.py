@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shipgraph.channel.journal import ChannelHead, Mark
-    from shipgraph.engine.releasing import Transacting
+    from shipgraph.engine.finalizing import Transacting
     from shipgraph.events import Emit
     from shipgraph.oci.manifest import ImageManifest
     from shipgraph.project.release import Release

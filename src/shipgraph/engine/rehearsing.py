@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shipgraph.engine.opening import MissingRoot, open_target
-from shipgraph.engine.releasing import Published, Transacting, publish
+from shipgraph.engine.releasing import Published, publish
 from shipgraph.engine.workshop import open_workshop
 from shipgraph.engine.workspace import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shipgraph.engine.finalizing import Transacting
     from shipgraph.engine.pretending import Pretence
     from shipgraph.events import Emit
     from shipgraph.project.release import Release

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from shipgraph.engine.releasing import Transacting
+    from shipgraph.engine.finalizing import Transacting
     from shipgraph.events import Emit
     from shipgraph.project.release import Release
     from shipgraph.remote.store import RemoteStore

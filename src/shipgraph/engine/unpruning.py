@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shipgraph.channel.journal import JournalEntry, Removal
     from shipgraph.engine.batches import Claims
-    from shipgraph.engine.releasing import Transacting
+    from shipgraph.engine.finalizing import Transacting
     from shipgraph.events import Emit
     from shipgraph.project.release import Release
     from shipgraph.retain.restoring import Cleanup

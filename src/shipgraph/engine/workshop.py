@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from shipgraph.store.disk import DiskStore
 
 LOCK = "lock"
+YOUNG = 60.0
+"""Seconds for which a job's folder is nobody's leftover, locked or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ async def _job_folder(folder: Path) -> AsyncIterator[Path]:
 def _remove_leftovers(folder: Path) -> None:
     for job in folder.glob("job-*"):
         with suppress(OSError):
+            if time.time() - job.stat().st_mtime < YOUNG:
+                continue  # another run may be about to lock it
             handle = os.open(job / LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

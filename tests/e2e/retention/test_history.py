@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from tests.e2e.retention.world import world
 
+from shipgraph.engine.finalizing import Transacting
 from shipgraph.engine.opening import open_target
 from shipgraph.engine.pruning import Wish
 from shipgraph.engine.recovering import Recovery
-from shipgraph.engine.releasing import Transacting
 from shipgraph.events import silent
 from shipgraph.promote.recovery import Rollback
 from shipgraph.promote.stage import Wishes

@@ -22,8 +22,8 @@ from shipgraph.embedded.ghcr.accounts import Accounts, Pat, Workflow
 from shipgraph.embedded.ghcr.habits import DAY, Habits
 from shipgraph.embedded.ghcr.state import Ghcr
 from shipgraph.embedded.serving import serve
+from shipgraph.engine.finalizing import Transacting
 from shipgraph.engine.opening import open_view, owner
-from shipgraph.engine.releasing import Transacting
 from shipgraph.engine.shelving import open_cleaning
 from shipgraph.events import silent
 from shipgraph.oci import media_types

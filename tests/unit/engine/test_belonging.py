@@ -8,9 +8,9 @@ import pytest
 from tests.unit.engine.world import TIMING, World, make_world
 
 from shipgraph.channel.journal import Kind
+from shipgraph.engine.finalizing import Transacting, finish
 from shipgraph.engine.opening import Asked
 from shipgraph.engine.promoting import open_promotion, promote
-from shipgraph.engine.releasing import Transacting, finish
 from shipgraph.engine.sets import newest_record
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import Refused

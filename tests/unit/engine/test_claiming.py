@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.engine.world import TIMING, World, make_world
 
+from shipgraph.engine.building import assemble_built, build_images
 from shipgraph.engine.claiming import claim_release
-from shipgraph.engine.releasing import assemble_built, build_images
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import Refused
 from shipgraph.events import silent

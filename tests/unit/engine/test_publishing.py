@@ -23,9 +23,10 @@ from shipgraph.build.builder import Cache
 from shipgraph.channel.journal import Kind
 from shipgraph.cli.show import platforms_json, release_text
 from shipgraph.engine import bases
+from shipgraph.engine.building import assemble_built, build_images
 from shipgraph.engine.caches import image_caches
+from shipgraph.engine.finalizing import Transacting, finish
 from shipgraph.engine.planning import make_plan
-from shipgraph.engine.releasing import Transacting, assemble_built, build_images, finish
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import (
     BuildFailed,

@@ -13,9 +13,9 @@ from shipgraph.channel.journal import JOURNAL, encode_entry
 from shipgraph.channel.metadata import encode_metadata
 from shipgraph.check.channel import read_channel, read_journal
 from shipgraph.engine.attesting import renewal_signer
+from shipgraph.engine.finalizing import Transacting
 from shipgraph.engine.opening import open_view
 from shipgraph.engine.recovering import Recovery
-from shipgraph.engine.releasing import Transacting
 from shipgraph.engine.signing import trust_of
 from shipgraph.engine.viewing import names
 from shipgraph.engine.workspace import Workspace

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.engine.world import TIMING, World, make_signed_world
 
+from shipgraph.engine.finalizing import Transacting
 from shipgraph.engine.opening import Asked
 from shipgraph.engine.promoting import open_promotion, promote
-from shipgraph.engine.releasing import Transacting
 from shipgraph.engine.signing import open_signing
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import EvidenceMissing, Refused

@@ -17,8 +17,9 @@ import anyio
 
 from shipgraph.attest.key import KEY_PLACE, make_key
 from shipgraph.build.builder import BuildOutcome
+from shipgraph.engine.finalizing import Transacting
 from shipgraph.engine.opening import Asked, open_release
-from shipgraph.engine.releasing import Published, Transacting, publish
+from shipgraph.engine.releasing import Published, publish
 from shipgraph.engine.workspace import Workspace
 from shipgraph.errors import BuildFailed
 from shipgraph.oci import media_types

@@ -11,7 +11,7 @@ from tests.unit.engine.world import FILE, World, make_world
 from tests.unit.evidence.made import new_signer, policy_of
 
 from shipgraph.engine import testing
-from shipgraph.engine.releasing import survey_set
+from shipgraph.engine.finalizing import survey_set
 from shipgraph.engine.signing import Signing
 from shipgraph.errors import Refused
 from shipgraph.events import silent

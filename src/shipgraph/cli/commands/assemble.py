@@ -29,8 +29,8 @@ def command(folder: Path, as_json: bool, debug: bool, images: tuple[str, ...], *
 
     async def assemble(interrupt: Interrupt) -> None:  # noqa: ARG001 (nothing here has to be protected)
         from shipgraph.cli.show import images_json, images_text
+        from shipgraph.engine.building import assemble_built
         from shipgraph.engine.opening import open_release, open_target, target_root
-        from shipgraph.engine.releasing import assemble_built
         from shipgraph.engine.workspace import Workspace
 
         release = await open_release(options.asked(folder, **more))

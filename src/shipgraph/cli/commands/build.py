@@ -54,9 +54,9 @@ def command(
 
     async def build(interrupt: Interrupt) -> None:  # noqa: ARG001 (nothing here has to be protected)
         from shipgraph.cli.show import images_json, images_text, platforms_json, platforms_text
+        from shipgraph.engine.building import build_and_assemble, build_images
         from shipgraph.engine.claiming import claim_release
         from shipgraph.engine.opening import MissingRoot, open_release, open_target, target_root
-        from shipgraph.engine.releasing import build_and_assemble, build_images
         from shipgraph.engine.signing import find_signing
         from shipgraph.engine.workshop import open_workshop
         from shipgraph.engine.workspace import Workspace

@@ -31,8 +31,8 @@ def command(
     async def finalize(interrupt: Interrupt) -> None:
         from shipgraph.channel.journal import Kind
         from shipgraph.cli.show import release_json, release_text
+        from shipgraph.engine.finalizing import Transacting, check_publishes, finish
         from shipgraph.engine.opening import open_release, open_target
-        from shipgraph.engine.releasing import Transacting, check_publishes, finish
         from shipgraph.engine.sets import newest_record
         from shipgraph.engine.signing import find_signing
         from shipgraph.engine.workspace import Workspace

@@ -38,10 +38,10 @@ def command(
         from shipgraph.cli.instead import was_started
         from shipgraph.cli.show import release_json, release_text
         from shipgraph.engine.dispatching import Operation
+        from shipgraph.engine.finalizing import Transacting
         from shipgraph.engine.opening import open_target
         from shipgraph.engine.promoting import open_promotion
         from shipgraph.engine.promoting import promote as engine_promote
-        from shipgraph.engine.releasing import Transacting
         from shipgraph.engine.signing import find_signing
         from shipgraph.engine.workspace import Workspace
         from shipgraph.promote.stage import Wishes

@@ -49,9 +49,9 @@ def command(
         import anyio
 
         from shipgraph.cli.pruned import pruned_json, pruned_lines, undone_result
+        from shipgraph.engine.finalizing import Transacting
         from shipgraph.engine.opening import open_view
         from shipgraph.engine.pruning import Wish
-        from shipgraph.engine.releasing import Transacting
         from shipgraph.engine.shelving import open_cleaning
         from shipgraph.promote.stage import Wishes
         from shipgraph.retain.plan import decode_plan, encode_plan

@@ -50,10 +50,10 @@ def command(
 
     async def rehearse(interrupt: Interrupt) -> None:
         from shipgraph.cli.show import published_json, release_text
+        from shipgraph.engine.finalizing import Transacting
         from shipgraph.engine.opening import open_release
         from shipgraph.engine.pretending import Pretence
         from shipgraph.engine.rehearsing import rehearse as engine_rehearse
-        from shipgraph.engine.releasing import Transacting
         from shipgraph.promote.stage import Wishes
 
         wanted = await open_release(options.asked(folder, **more), rehearsal=True)

@@ -29,8 +29,9 @@ def command(
 
     async def release(interrupt: Interrupt) -> None:
         from shipgraph.cli.show import published_json, release_text
+        from shipgraph.engine.finalizing import Transacting, check_publishes
         from shipgraph.engine.opening import MissingRoot, open_release, open_target
-        from shipgraph.engine.releasing import Transacting, check_publishes, publish
+        from shipgraph.engine.releasing import publish
         from shipgraph.engine.workshop import open_workshop
         from shipgraph.engine.workspace import Workspace
         from shipgraph.promote.stage import Wishes
