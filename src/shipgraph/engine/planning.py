@@ -102,17 +102,9 @@ async def make_plan(release: Release, target: Reader, workspace: Workspace, *, e
 
 
 def _untested(release: Release) -> list[str]:
-    """Images without a test, where a release has to have one for each: known before anything is built."""
-    project = release.project
-    if "test" not in project.evidence or not release.publishes:
-        return []
-    lacking = [
-        image.key
-        for image in project.graph
-        for platform in release.image_platforms(image.key)
-        if not any(not test.platforms or platform in test.platforms for test in image.tests)
-    ]
-    names = ", ".join(dict.fromkeys(lacking))
+    """What `release` refuses before anything is built, too."""
+    lacking = release.untested_images
+    names = ", ".join(lacking)
     refusal = f"there is no test of {names}, so the release would be refused"
     return [f'{refusal}: add [[images.KEY.tests]], or take "test" out of [evidence] require'] if lacking else []
 

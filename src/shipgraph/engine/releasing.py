@@ -12,7 +12,7 @@ from shipgraph.engine.finalizing import Transacting, finish, survey_set
 from shipgraph.engine.opening import owner
 from shipgraph.engine.payload import check_payload, make_payload
 from shipgraph.engine.signing import find_signing
-from shipgraph.engine.testing import run_release_tests
+from shipgraph.engine.testing import check_tests, run_release_tests
 from shipgraph.promote.collect import ReleaseSet, collect_set
 from shipgraph.promote.protocol import Settled, Unchanged
 
@@ -71,6 +71,7 @@ async def publish(
             ``TransactionUnfinished``.
     """
     await check_payload(release)
+    check_tests(release)
     host, workspace = workshop.target_host, workshop.workspace
     signing = find_signing(release, workspace, host, emit=emit)
     record, images = await build_and_assemble(

@@ -10,7 +10,7 @@ import anyio
 from shipgraph.build.emulation import can_run, native_platform
 from shipgraph.engine.attesting import intent_for, sign
 from shipgraph.engine.validity import Telling, Validity
-from shipgraph.errors import Refused
+from shipgraph.errors import EvidenceMissing, Refused
 from shipgraph.events import Note
 from shipgraph.evidence.requirements import Kind, Subject, platform_subject
 from shipgraph.imagetest.engine import Command, EngineBroken, TestImage
@@ -134,6 +134,19 @@ async def run_release_tests(
     if intents and signing is not None:
         await sign(intents, about="tests", target=target, signing=signing, verifier=verifier, emit=emit)
     return Tested(tuple(results), tuple(before), tuple(omitted))
+
+
+def check_tests(release: Release) -> None:
+    """Refuse what has no tests before an hour of building, not after it.
+
+    Raises:
+        EvidenceMissing
+    """
+    if lacking := release.untested_images:
+        raise EvidenceMissing(
+            f"required evidence is missing: test of {', '.join(lacking)}, for the project has none",
+            hint="add [[images.KEY.tests]], or take `test` out of [evidence] require",
+        )
 
 
 def tests_of(release: Release, found: ReleaseSet) -> dict[tuple[str, Digest], list[Wanted]]:

@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from shipgraph.store.disk import DiskStore
 
 LOCK = "lock"
-YOUNG = 60.0
-"""Seconds for which a job's folder is nobody's leftover, locked or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +99,7 @@ async def open_workshop(
 async def _job_folder(folder: Path) -> AsyncIterator[Path]:
     """A folder that is locked while the job runs; a later run removes those of killed ones."""
     await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
-    mine = Path(tempfile.mkdtemp(prefix="job-", dir=folder))
-    handle = os.open(mine / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(handle, fcntl.LOCK_EX)
+    mine, handle = _make_locked(folder)
     try:
         root = mine / "registry"
         root.mkdir()
@@ -115,11 +110,17 @@ async def _job_folder(folder: Path) -> AsyncIterator[Path]:
         os.close(handle)
 
 
+def _make_locked(folder: Path) -> tuple[Path, int]:
+    """A new folder and the handle that locks it; it gets the name by which a clean-up knows it once it is locked."""
+    fresh = Path(tempfile.mkdtemp(prefix="new-", dir=folder))
+    handle = os.open(fresh / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return fresh.rename(folder / fresh.name.replace("new-", "job-", 1)), handle
+
+
 def _remove_leftovers(folder: Path) -> None:
     for job in folder.glob("job-*"):
         with suppress(OSError):
-            if time.time() - job.stat().st_mtime < YOUNG:
-                continue  # another run may be about to lock it
             handle = os.open(job / LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

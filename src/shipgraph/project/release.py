@@ -64,6 +64,19 @@ class Release:
         return tuple(tag for tag in (self.channel, self.release_tag) if tag is not None)
 
     @property
+    def untested_images(self) -> tuple[str, ...]:
+        """Images without a test for some platform, by key, where a release has to have one for each."""
+        if "test" not in self.project.evidence or not self.publishes:
+            return ()
+        lacking = [
+            image.key
+            for image in self.project.graph
+            for platform in self.image_platforms(image.key)
+            if not any(not test.platforms or platform in test.platforms for test in image.tests)
+        ]
+        return tuple(dict.fromkeys(lacking))
+
+    @property
     def omitted_platforms(self) -> tuple[Platform, ...]:
         """Platforms of the project that this release leaves out; whoever narrows them says so."""
         return tuple(platform for platform in self.project.platforms if platform not in self.platforms)
