@@ -94,6 +94,7 @@ class Applying:
         self._repositories = listing.repositories
         self._progress, self._stop, self._clock = progress, stop, clock
         self._numbers = {key(one): inventory.locate(*key(one)) for one in deletions}
+        self._planned = {key(one): _version(one) for one in deletions}
         going = {number: place for place, number in self._numbers.items() if number is not None}
         self._needed_by: dict[tuple[str, str], list[tuple[str, str]]] = {}
         for number, place in going.items():
@@ -161,15 +162,21 @@ class Applying:
 
     async def _new_in(self, repository: str) -> list[int]:
         """What new versions of a repository need directly, by number."""
-        new = await self._shelf.newer(repository, partial(self._is_known, repository))
+        new = await self._shelf.newer(repository, self._is_known)
         nodes, _ = await self._contents.nodes(repository, [one.digest for one in new])
         return [number for node in nodes.values() for number in self._needs(repository, node)]
 
-    def _is_known(self, repository: str, digest: str) -> bool:
-        """Whether the list had it; what this run has deleted, and somebody has pushed again, is new."""
-        done = self._progress.done.get((repository, digest))
-        gone = done is not None and done.done in (Done.DELETED, Done.GONE)
-        return not gone and self._inventory.locate(repository, digest) is not None
+    def _is_known(self, version: Version) -> bool:
+        """Whether the list had it; what this run has deleted, and somebody has pushed again, is new.
+
+        GitHub may list for a while what is deleted; what is pushed again gets an id of its own.
+        """
+        place = (version.repository, version.digest)
+        done = self._progress.done.get(place)
+        if done is None or done.done not in (Done.DELETED, Done.GONE):
+            return self._inventory.locate(*place) is not None
+        planned = self._planned.get(place)
+        return version.id is not None and planned is not None and version.id == planned.id
 
     def _needs(self, repository: str, node: Node) -> Iterable[int]:
         inventory = self._inventory

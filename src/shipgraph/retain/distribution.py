@@ -62,15 +62,19 @@ class DistributionShelf:
         found = await self._reached(repository, set(named.values()))
         return _versions(repository, found, named)
 
-    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
+    async def newer(self, repository: str, known: Callable[[Version], bool]) -> list[Version]:
         """See ``Shelf``: what a tag points at that wasn't known, and what such an index holds."""
         named = await self._tags(repository)
-        new = {digest for digest in named.values() if not known(digest)}
+
+        def is_new(digest: str) -> bool:
+            return not known(Version(repository=repository, digest=digest))
+
+        new = {digest for digest in named.values() if is_new(digest)}
         found: set[str] = set()
         while new:
             manifests, _ = await self._contents.manifests(repository, sorted(new))
             found |= set(manifests)
-            new = {child for child in _children(manifests.values()) if child not in found and not known(child)}
+            new = {child for child in _children(manifests.values()) if child not in found and is_new(child)}
         return _versions(repository, found, named)
 
     async def look(self, version: Version) -> Version | None:

@@ -41,9 +41,9 @@ class LayoutShelf(DistributionShelf):
             return None
         return [_version(repository, one) for one in listed]
 
-    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
+    async def newer(self, repository: str, known: Callable[[Version], bool]) -> list[Version]:
         """See ``Shelf``."""
-        return [one for one in await self.versions(repository) or () if not known(one.digest)]
+        return [one for one in await self.versions(repository) or () if not known(one)]
 
     async def look(self, version: Version) -> Version | None:
         """See ``Shelf``."""

@@ -67,11 +67,11 @@ class PackagesShelf:
             ) from None
         return [_version(repository, one) for one in found]
 
-    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
+    async def newer(self, repository: str, known: Callable[[Version], bool]) -> list[Version]:
         """See ``Shelf``: pages are read from the newest version on, until one holds nothing new."""
         packages, package = await self._place(repository)
         try:
-            found = await packages.newest(package, lambda one: known(one.digest))
+            found = await packages.newest(package, lambda one: known(_version(repository, one)))
         except NotFound:
             return []
         return [_version(repository, one) for one in found]

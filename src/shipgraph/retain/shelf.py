@@ -53,7 +53,7 @@ class Shelf(Protocol):
         """
         ...
 
-    async def newer(self, repository: str, known: Callable[[str], bool]) -> list[Version]:
+    async def newer(self, repository: str, known: Callable[[Version], bool]) -> list[Version]:
         """Versions whose digests are not ``known``, as far as the registry can tell quickly.
 
         Raises:
