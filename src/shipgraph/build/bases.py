@@ -1,4 +1,4 @@
-"""External bases, resolved once per release: pulled by digest, or a root file system that stands in (SPEC §7)."""
+"""External bases, resolved once per release: pulled by digest, or a root file system that stands in."""
 
 from __future__ import annotations
 

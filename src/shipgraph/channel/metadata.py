@@ -1,4 +1,4 @@
-"""Channel metadata: the one document that names a whole release, ``channels.json`` (SPEC §1 row 9).
+"""Channel metadata: the one document that names a whole release, ``channels.json``.
 
 The tag ``<channel>`` of the metadata repository is the commit point of the channel transaction: whoever resolves a
 channel through it sees one whole release, the old one or the new one.

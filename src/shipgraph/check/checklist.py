@@ -1,4 +1,4 @@
-"""The checklist of a published channel (SPEC §1 row 15): each row says ok, BROKEN, MISSING or not applicable.
+"""The checklist of a published channel: each row says ok, BROKEN, MISSING or not applicable.
 
 A check without a source is 'not applicable', never 'ok'; and every row is checked, whatever the others say.
 """

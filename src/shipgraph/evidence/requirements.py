@@ -1,4 +1,4 @@
-"""Which kinds of evidence a release has, and the refusal where one that the project requires is not there (SPEC §7).
+"""Which kinds of evidence a release has, and the refusal where one that the project requires is not there.
 
 Evidence is an OCI referrer that holds a signed in-toto statement; its subject is each platform's manifest (gate, test),
 the index and the platforms (provenance), the payload (gate, provenance). An unsigned or untrusted statement does not

@@ -1,4 +1,4 @@
-"""Pack the payload and publish it under its immutable tags (SPEC §1 row 8)."""
+"""Pack the payload and publish it under its immutable tags."""
 
 from __future__ import annotations
 

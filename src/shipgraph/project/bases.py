@@ -44,7 +44,7 @@ class RootRecipe:
 
     @property
     def pinned(self) -> bool:
-        """True: the file itself names the recipe, and its key records the archive's InRelease file (SPEC §7)."""
+        """True: the file itself names the recipe, and its key records the archive's InRelease file."""
         return True
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The build record: that certain inputs have been built, and what came out (SPEC §7).
+"""The build record: that certain inputs have been built, and what came out.
 
 Tag ``build-<inputs hash>`` in the metadata repository, one for each platform build and each assembled index. Reuse,
 adoption, assembly and provenance read these alone, and check that the digest exists.

@@ -1,4 +1,4 @@
-"""The prune record: what the last clean-up planned and did (SPEC §7). Tag ``retention`` in the metadata repository.
+"""The prune record: what the last clean-up planned and did. Tag ``retention`` in the metadata repository.
 
 It is what ``verify`` reads, and how the next clean-up knows that this policy has been shown to somebody before. What
 was deleted stands in the journal too, written before it was done; ``prune --undo`` reads that.

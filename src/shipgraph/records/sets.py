@@ -1,4 +1,4 @@
-"""The set record: what one release of one commit is made from, decided once and read by every later stage (SPEC §7).
+"""The set record: what one release of one commit is made from, decided once and read by every later stage.
 
 Tag ``set-<immutable tag>`` in the metadata repository, claimed like an immutable tag by the first stage that writes.
 """
